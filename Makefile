@@ -1,0 +1,42 @@
+# What the README tells a user to type, and what CI runs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+.PHONY: help install format check test demo compose-test bench faults clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: $(VENV)/.installed  ## make .venv from the lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fedcxr needs Python 3.11 or newer: set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+format: install  ## rewrite the code in house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: install  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install  ## every test
+	$(BIN)/pytest
+
+demo: install  ## three hospitals train one model on this machine
+	$(BIN)/fedcxr simulate configs/demo.yaml
+
+compose-test:  ## a coordinator and three hospitals in containers, one of them lost and found
+	@PYTHON=$(PYTHON) containers/compose_test.sh
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) out wheels .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The hospital: radiographs in, changes to the model out."""

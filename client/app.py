@@ -1,0 +1,65 @@
+"""Flower entry point of a hospital: decode, act, encode."""
+
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from client.rounds import answer
+from federation.config import load_site
+from federation.logs import configure_logging
+from federation.messages import Refusal, RefusalCode
+from federation.processes import die_with_parent
+from federation.wire import ProtocolMismatch, pack_answer, unpack_instruction
+
+logger = logging.getLogger(__name__)
+
+SITES_VARIABLE = "FEDCXR_SITES"
+"""Under the simulation engine: the sites' profiles, in partition order, separated by ``os.pathsep``."""
+
+
+def seal_errors(
+    message: Message, context: Context, call_next: Callable[[Message, Context], Message]
+) -> Message:
+    """Keep exception text inside the hospital: Flower would send it to the coordinator."""
+    configure_logging()
+    try:
+        return call_next(message, context)
+    except ProtocolMismatch as err:
+        refusal = Refusal(code=RefusalCode.PROTOCOL, reason=str(err))
+    except Exception:
+        reference = uuid.uuid4().hex[:8]
+        logger.exception("round failed, reference %s", reference)
+        reason = f"internal error at the hospital, reference {reference} in its log"
+        refusal = Refusal(code=RefusalCode.INTERNAL, reason=reason)
+    return Message(pack_answer(refusal), reply_to=message)
+
+
+app = ClientApp(mods=[seal_errors])
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Answer one instruction with one update, or with the reason for none."""
+    die_with_parent()
+    site = load_site(site_path(context))
+    return Message(pack_answer(answer(site, unpack_instruction(message.content))), reply_to=message)
+
+
+@app.query("name")
+def name(message: Message, context: Context) -> Message:
+    """Say which hospital this is; only the simulation engine has nodes without a name."""
+    site_name = load_site(site_path(context)).site_name
+    return Message(RecordDict({"site": ConfigRecord({"name": site_name})}), reply_to=message)
+
+
+def site_path(context: Context) -> Path:
+    """The profile that this process works for."""
+    if "site" in context.node_config:
+        return Path(str(context.node_config["site"]))
+    partition = int(context.node_config["partition-id"])
+    return Path(os.environ[SITES_VARIABLE].split(os.pathsep)[partition])

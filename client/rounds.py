@@ -1,0 +1,178 @@
+"""One federated round at one hospital, without Flower: instruction in, answer out."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from client.cache import (
+    CacheDamaged,
+    CacheMissing,
+    Records,
+    open_cache,
+)
+from client.kept import KeptRounds
+from client.training import held_out_loss, train_locally
+from federation.config import (
+    ConfigError,
+    FullStage,
+    LoraStage,
+    SiteConfig,
+    StudyConfig,
+    parse_study,
+    study_digest,
+)
+from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
+from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
+from model.adapter import attach, load
+from model.arrays import Arrays, digest_arrays
+from model.checkpoint import load_arrays_into
+from model.conditioning import Schema
+from model.transformer import RectifiedFlowTransformer
+
+logger = logging.getLogger(__name__)
+
+
+class NotTaken(RuntimeError):
+    """This hospital cannot take the instruction, for a reason whose words are our own."""
+
+    def __init__(self, code: RefusalCode, reason: str) -> None:
+        super().__init__(reason)
+        self.refusal = Refusal(code=code, reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """An instruction, checked against this hospital."""
+
+    study: StudyConfig
+    digest: str
+    instruction: Instruction
+    received_digest: str
+    stage: FullStage | LoraStage
+
+
+def answer(site: SiteConfig, instruction: Instruction) -> Answer:
+    """Train once per instruction; asked again, send the same bytes again."""
+    try:
+        task = check(instruction)
+        kept = KeptRounds(site.state_path / "studies" / task.digest[:12])
+        update = kept.find(instruction.round_number, task.received_digest)
+        return update or train(site, task, kept)
+    except NotTaken as err:
+        logger.warning("round %d is not taken: %s", instruction.round_number, err)
+        return err.refusal
+
+
+def check(instruction: Instruction) -> Task:
+    """The instruction as a task; the digests are computed here, never believed."""
+    try:
+        study = parse_study(instruction.study)
+    except ConfigError as err:  # names keys of the study, nothing of the hospital
+        raise NotTaken(RefusalCode.STUDY, str(err)) from err
+    _, stage = study.stage_of(instruction.round_number)
+    return Task(
+        study=study,
+        digest=study_digest(study),
+        instruction=instruction,
+        received_digest=digest_arrays(instruction.weights),
+        stage=stage,
+    )
+
+
+def train(site: SiteConfig, task: Task, kept: KeptRounds) -> Update:
+    """Train for one round, keep the finished update on disk, and return it."""
+    records = open_records(site, task.study)
+    number = task.instruction.round_number
+    network = build(task, kept)
+    held_out = held_out_loss(network, records, seed=derive_seed(task.study, "held-out"))
+    result = train_locally(
+        network,
+        trained_tensors(task.study, number, frozenset(task.instruction.weights)),
+        records,
+        task.stage.local,
+        seed=derive_seed(task.study, site.site_name, number),
+        optimizer_state=earlier_optimizer_state(task, kept),
+        num_threads=site.num_threads,
+    )
+    update = Update(
+        study_digest=task.digest,
+        round_number=number,
+        received_digest=task.received_digest,
+        change=result.change,
+        num_steps=task.stage.local.local_steps,
+        loss=result.loss,
+        held_out_loss=held_out,
+        seconds=result.seconds,
+        num_records=len(records) if site.share_counts else 0,
+        num_files=records.tally.num_files if site.share_counts else 0,
+    )
+    kept.keep(update, result.optimizer_state)
+    return update
+
+
+def open_records(site: SiteConfig, study: StudyConfig) -> Records:
+    """This hospital's cache, if it fits the study."""
+    try:
+        records = open_cache(cache_path(site))
+    except CacheMissing as err:
+        reason = "the hospital has no cache: its data manager types `fedcxr hospital ingest`"
+        raise NotTaken(RefusalCode.NO_CACHE, reason) from err
+    except CacheDamaged as err:
+        reason = "the hospital's cache is damaged: its data manager types `fedcxr hospital ingest`"
+        raise NotTaken(RefusalCode.CACHE, reason) from err
+    held, wanted = records.images.shape[-1], study.model.image_size
+    if held != wanted or records.findings != study.findings:
+        reason = (
+            f"the hospital's cache holds {held}-pixel radiographs with {len(records.findings)} findings, the study "
+            f"needs {wanted} pixels and {len(study.findings)} findings: its data manager sets image_size and types "
+            f"`fedcxr hospital ingest`"
+        )
+        raise NotTaken(RefusalCode.CACHE, reason)
+    if records.num_training == 0:
+        raise NotTaken(RefusalCode.CACHE, "the hospital's cache holds no radiograph to train on")
+    return records
+
+
+def build(task: Task, kept: KeptRounds) -> nn.Module:
+    """The network with the received weights; in a LoRA stage, an adapter on the frozen base."""
+    network = RectifiedFlowTransformer(task.study.model_config, Schema(task.study.findings))
+    if isinstance(task.stage, FullStage):
+        load_arrays_into(network, task.instruction.weights)
+        return network
+    load_arrays_into(network, base_weights(task, kept))
+    adapted = attach(network, task.stage.adapter, torch.Generator())
+    load(adapted, task.instruction.weights)
+    return adapted
+
+
+def base_weights(task: Task, kept: KeptRounds) -> Arrays:
+    """The frozen model that the instruction names, received now or kept from before."""
+    wanted, received = task.instruction.base_digest, task.instruction.base
+    if received is not None:
+        if digest_arrays(received) != wanted:
+            raise NotTaken(
+                RefusalCode.STALE, "the frozen model is not the one the instruction names"
+            )
+        kept.keep_base(wanted, received)
+        return received
+    base = kept.find_base(wanted)
+    if base is None:
+        raise NotTaken(RefusalCode.BASE_MISSING, "the hospital does not hold the frozen model")
+    return base
+
+
+def cache_path(site: SiteConfig) -> Path:
+    """Where a hospital's cache lies."""
+    return site.state_path / "cache"
+
+
+def earlier_optimizer_state(task: Task, kept: KeptRounds) -> Arrays:
+    """What the optimizer goes on from: its state after an earlier round of the same stage, or nothing."""
+    if not keeps_optimizer_state(task.stage):
+        return {}
+    number = task.instruction.round_number
+    index, _ = task.study.stage_of(number)
+    return kept.optimizer_state(number, first=task.study.first_round_of(index))

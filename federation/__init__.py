@@ -1,0 +1,1 @@
+"""What coordinator and hospitals agree on: studies, messages, wire format, keys."""

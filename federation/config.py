@@ -1,0 +1,321 @@
+"""The files people write: a study that all sign up to, and each hospital's own profile.
+
+This is the only reader of YAML and the only user of pydantic. Every key is checked; a key that nothing
+reads is an error, so that a typing mistake never becomes a silently different study.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from model.conditioning import FINDINGS
+from model.config import AdapterConfig, ModelConfig, model_config
+
+Config = TypeVar("Config")
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ConfigError(ValueError):
+    """A configuration file that cannot be used as it stands."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelChoice:
+    """Which of the published sizes is trained, and on how many pixels."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    size: str
+    """``tiny``, ``small``, ``base``, ``large`` or ``xl-1.3b``."""
+    image_size: Positive
+    """Side of the square radiograph, in pixels; a multiple of the size's patch."""
+
+    def __post_init__(self) -> None:
+        model_config(self.size, self.image_size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalTraining:
+    """What a hospital does between receiving weights and answering with a change."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    local_steps: Positive
+    """Optimizer steps per round (H)."""
+    batch_size: Positive
+    """Records per step."""
+    learning_rate: Rate
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """``adamw`` keeps its state at the hospital from round to round; ``sgd`` has none."""
+    beta1: Share = 0.9
+    beta2: Share = 0.95
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    max_grad_norm: Rate = 1.0
+    """The batch gradient is scaled down to at most this L2 norm."""
+    num_draws: Positive = 1
+    """Noise draws per record and step (K)."""
+    drop_each: Share = 0.15
+    """Probability that one attribute of a record is hidden in a step."""
+    drop_all: Share = 0.10
+    """Probability that every attribute is hidden, for classifier-free guidance."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network; trainable parameters stay fp32."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OuterStep:
+    """How the mean change moves the global model: v = momentum * v + change; w += rate * direction.
+
+    ``learning_rate`` 1 and ``momentum`` 0 are federated averaging (McMahan et al. 2017,
+    https://arxiv.org/abs/1602.05629); 0.7 and 0.9 are DiLoCo's Nesterov step (Douillard et al. 2023,
+    https://arxiv.org/abs/2311.08105).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    learning_rate: Rate = 1.0
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FullStage:
+    """Rounds in which every parameter of the model trains and travels."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    kind: Literal["full"]
+    num_rounds: Positive
+    local: LocalTraining
+    outer: OuterStep = field(default_factory=OuterStep)
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Per-round decay of the exponential moving average that is kept beside the model; 0 keeps none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraStage:
+    """Rounds in which only low-rank adapters train and travel; the model below them is frozen."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    kind: Literal["lora"]
+    num_rounds: Positive
+    local: LocalTraining
+    rank: Positive
+    alpha: Rate
+    rule: Literal["product-svd", "alternate"] = "product-svd"
+    """``product-svd``: best rank-r factors of the mean product. ``alternate``: odd rounds B, even rounds A."""
+    targets: tuple[str, ...] = ("qkv", "proj", "w12", "w3")
+    """Names of the linear layers that get an adapter."""
+
+    def __post_init__(self) -> None:
+        AdapterConfig(rank=self.rank, alpha=self.alpha, targets=self.targets)
+
+    @property
+    def adapter(self) -> AdapterConfig:
+        """The adapter's shape, in the model's terms."""
+        return AdapterConfig(rank=self.rank, alpha=self.alpha, targets=self.targets)
+
+
+Stage = Annotated[FullStage | LoraStage, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundRules:
+    """When a round counts."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    num_sites: Positive
+    """Hospitals that are expected; a round is asked of all of them."""
+    min_sites: Positive
+    """Admitted updates without which a round does not count (the quorum)."""
+    deadline_seconds: Rate = 3600.0
+    """Time from asking until the round is closed without those that have not answered."""
+    grace_seconds: Rate = 120.0
+    """Once the quorum is met, how long a round stays open for hospitals that are not connected."""
+    max_attempts: Positive = 3
+    """Attempts at one round before the study stops and asks for a person."""
+    site_weights: Literal["uniform", "records"] = "uniform"
+    """Weight of a hospital in the mean: all equal, or its number of usable records (must be shared)."""
+    max_norm_ratio: Annotated[float, Field(gt=1.0)] = 4.0
+    """A change whose L2 norm is more than this many times the cohort's median is refused."""
+
+    def __post_init__(self) -> None:
+        if self.min_sites > self.num_sites:
+            raise ValueError(f"min_sites {self.min_sites} is more than num_sites {self.num_sites}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyConfig:
+    """Everything coordinator and hospitals must agree on; its digest names the study."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    name: SiteName
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    """Seed of initial weights, batch order and training noise. Never of privacy noise."""
+    model: ModelChoice
+    rounds: RoundRules
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    findings: tuple[str, ...] = FINDINGS
+    """Findings the model is conditioned on, in embedding order."""
+
+    def __post_init__(self) -> None:
+        kinds = [stage.kind for stage in self.stages]
+        if kinds[0] != "full" or kinds != sorted(kinds, key=("full", "lora").index):
+            raise ValueError(
+                "stages must begin with kind full, and no full stage may follow a lora stage"
+            )
+        if kinds.count("lora") > 1:
+            raise ValueError("stages may hold one lora stage at most")
+        last, width = self.stages[-1], self.model_config.dim
+        if isinstance(last, LoraStage) and last.rank > width:
+            raise ValueError(
+                f"rank {last.rank} is more than {width}, the width of {self.model.size}"
+            )
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """The network's numbers."""
+        return model_config(self.model.size, self.model.image_size)
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds of all stages together."""
+        return sum(stage.num_rounds for stage in self.stages)
+
+    def stage_of(self, round_number: int) -> tuple[int, FullStage | LoraStage]:
+        """Index and stage of a round; rounds count from 1 through all stages."""
+        left = round_number
+        for index, stage in enumerate(self.stages):
+            if 1 <= left <= stage.num_rounds:
+                return index, stage
+            left -= stage.num_rounds
+        raise ValueError(f"round {round_number} is none of the study's {self.num_rounds} rounds")
+
+    def first_round_of(self, stage_index: int) -> int:
+        """Number of a stage's first round."""
+        return 1 + sum(stage.num_rounds for stage in self.stages[:stage_index])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteConfig:
+    """One hospital's own profile; it stays in the hospital."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    site_name: SiteName
+    """The name under which the coordinator's roster knows this hospital."""
+    coordinator: Annotated[str, Field(pattern=r"^[^:/\s]+:\d{1,5}$")]
+    """``host:port`` of the coordinator's public port."""
+    ca_path: Path
+    """Certificate of the authority that signed the coordinator's certificate."""
+    data_path: Path
+    """Folder with DICOM files; it is only read."""
+    state_path: Path
+    """Folder for everything this hospital keeps: keys, cache, finished updates, logs."""
+    image_size: Positive
+    """Side of the cached radiographs, in pixels; the studies to be joined must ask for the same."""
+    labels_path: Path | None = None
+    """CSV with findings per study; without it every finding is unknown."""
+    public_key_path: Path | None = None
+    """Where to put a copy of this hospital's public key for the coordinator; none if it is handed over by hand."""
+    share_counts: bool = False
+    """Whether the numbers of files and usable records may leave with an update."""
+    num_threads: Positive = 1
+    """CPU threads for training. The same number gives the same bits."""
+
+
+def load_study(path: Path) -> StudyConfig:
+    """Read and check a study.
+
+    Raises:
+        ConfigError: naming the file, every offending key, and what it should be.
+    """
+    return load_config(path, StudyConfig)
+
+
+def load_site(path: Path) -> SiteConfig:
+    """Read and check a hospital's profile; relative paths are relative to the file.
+
+    Raises:
+        ConfigError: naming the file, every offending key, and what it should be.
+    """
+    site, folder = load_config(path, SiteConfig), path.resolve().parent
+    return replace(
+        site,
+        ca_path=folder / site.ca_path,
+        data_path=folder / site.data_path,
+        state_path=folder / site.state_path,
+        labels_path=folder / site.labels_path if site.labels_path else None,
+        public_key_path=folder / site.public_key_path if site.public_key_path else None,
+    )
+
+
+def load_config(path: Path, schema: type[Config]) -> Config:
+    """Read one YAML file as the given dataclass.
+
+    Raises:
+        ConfigError: naming the file and every complaint, one a line.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise ConfigError(
+            f"{path} cannot be read ({err.strerror}): check the name you typed"
+        ) from err
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        where = getattr(err, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise ConfigError(f"{path} is not valid YAML{line}: mend it, then try again") from err
+    return _check(str(path), content, schema)
+
+
+def parse_study(text: str) -> StudyConfig:
+    """Read a study that travelled as canonical JSON.
+
+    Raises:
+        ConfigError: if it is not a study of this release.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as err:
+        raise ConfigError("the study is not JSON: it was not written by this program") from err
+    return _check("the study", content, StudyConfig)
+
+
+def study_json(study: StudyConfig) -> str:
+    """One spelling per study: sorted keys, no spaces, defaults written out."""
+    return json.dumps(asdict(study), sort_keys=True, separators=(",", ":"))
+
+
+def study_digest(study: StudyConfig) -> str:
+    """SHA-256 of the study's canonical JSON, in hex."""
+    return hashlib.sha256(study_json(study).encode()).hexdigest()
+
+
+def dump_yaml(content: object) -> str:
+    """Plain data as YAML, in the order given."""
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def _check(source: str, content: Any, schema: type[Config]) -> Config:  # noqa: ANN401  YAML holds anything
+    try:
+        return TypeAdapter(schema).validate_python(content)
+    except ValidationError as err:
+        problems = (f"  {_place(e['loc'])}: {e['msg']}" for e in err.errors())
+        raise ConfigError("\n".join([f"{source} cannot be used:", *problems])) from err
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "the file"

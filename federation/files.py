@@ -1,0 +1,88 @@
+"""Small files that are the old ones or the new ones, never half of either, whatever stops the writer."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+LOCK_PATIENCE_SECONDS = 0.5
+
+
+class AlreadyRunning(RuntimeError):
+    """Another process already works on this folder."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path.parent} is in use by a running fedcxr process: stop that one first, or use another folder."
+        )
+
+
+def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file in one step and wait until it is on the disk; its folder is made if missing."""
+    make_private_folder(path.parent)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def make_private_folder(path: Path) -> Path:
+    """Make a folder that only its owner can enter; one that exists keeps its permissions."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Be the only process that works on a folder; the system lets go when the process dies.
+
+    Raises:
+        AlreadyRunning: if another holder does not let go within half a second.
+    """
+    make_private_folder(path.parent)
+    with path.open("ab") as file:
+        if not _acquire(file.fileno(), patience_seconds=LOCK_PATIENCE_SECONDS):
+            raise AlreadyRunning(path)
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some living process holds the lock."""
+    try:
+        with path.open("rb") as file:
+            return not _acquire(file.fileno(), patience_seconds=0.0)
+    except FileNotFoundError:
+        return False
+
+
+def _acquire(descriptor: int, *, patience_seconds: float) -> bool:
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
+def sync_folder(path: Path) -> None:
+    """Have the operating system bring the names in a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,75 @@
+"""The messages of a round, as plain data."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from model.arrays import Arrays
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instruction:
+    """Coordinator to hospital: train these weights for one round and answer with the change."""
+
+    study: str
+    """The study as canonical JSON; its SHA-256 is the study's digest."""
+    round_number: int
+    """Counts from 1 through all stages."""
+    weights: Arrays
+    """What trains in this stage: the whole model, or the adapter."""
+    base_digest: str = ""
+    """Digest of the frozen model under an adapter; empty in a full stage."""
+    base: Arrays | None = None
+    """The frozen model itself, for a hospital that is not known to hold it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """Hospital to coordinator: what one round of local training changed."""
+
+    study_digest: str
+    round_number: int
+    received_digest: str
+    """Digest of the weights that were trained from."""
+    change: Arrays
+    """Trained tensors after local training minus the same tensors before it, fp32."""
+    num_steps: int
+    loss: float
+    """Mean training loss over the round's steps."""
+    held_out_loss: float
+    """Loss of the received weights on the hospital's own held-out records; NaN if it holds none."""
+    seconds: float
+    """Wall time of the local training."""
+    num_records: int
+    """Usable records, or 0 if the hospital does not share counts."""
+    num_files: int
+    """Files looked at, or 0 if the hospital does not share counts."""
+
+
+class RefusalCode(StrEnum):
+    """Why a hospital does not train, or why its update is not admitted."""
+
+    PROTOCOL = "protocol"
+    STUDY = "study"
+    BASE_MISSING = "base-missing"
+    NO_CACHE = "no-cache"
+    CACHE = "cache"
+    COUNTS = "counts-not-shared"
+    INTERNAL = "internal"
+    UNREADABLE = "unreadable"
+    STALE = "stale"
+    STEPS = "steps"
+    TENSORS = "tensors"
+    NOT_FINITE = "not-finite"
+    NORM = "norm"
+    NO_ANSWER = "no-answer"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A hospital's part in a round that does not count, and the reason, in words we wrote ourselves."""
+
+    code: RefusalCode
+    reason: str
+
+
+Answer = Update | Refusal

@@ -1,0 +1,173 @@
+"""Messages to and from Flower records. The only codec; both sides import it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
+from model.arrays import Arrays
+
+PROTOCOL = 1
+"""Raised whenever a message changes meaning; both sides must match."""
+
+MAX_WHOLE = 2**53
+"""Whole numbers stay below this, which every database and every float can hold."""
+MAX_REASON = 500
+"""Characters of a hospital's reason that are kept."""
+
+Fields = Mapping[str, str | float | bool]
+Header = Mapping[str, object]
+
+
+class ProtocolMismatch(RuntimeError):
+    """The other side speaks another version of these messages."""
+
+    def __init__(self, theirs: object) -> None:
+        super().__init__(
+            f"the other side speaks protocol {theirs}, this side speaks {PROTOCOL}: "
+            f"install the same release of fedcxr at the coordinator and at every hospital"
+        )
+
+
+class Unreadable(ValueError):
+    """A record that no release of this project writes."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the message cannot be read: {what} is missing or malformed")
+
+
+def pack_instruction(instruction: Instruction) -> RecordDict:
+    """Encode for the coordinator's outgoing message."""
+    header: Fields = {
+        "study": instruction.study,
+        "round_number": instruction.round_number,
+        "base_digest": instruction.base_digest,
+        "has_base": instruction.base is not None,
+    }
+    record = RecordDict({"header": _header(header), "weights": _pack(instruction.weights)})
+    if instruction.base is not None:
+        record["base"] = _pack(instruction.base)
+    return record
+
+
+def unpack_instruction(record: RecordDict) -> Instruction:
+    """Decode at the hospital.
+
+    Raises:
+        ProtocolMismatch: if the coordinator runs another release.
+        Unreadable: if a field is missing or of another kind.
+    """
+    header = _open(record)
+    return Instruction(
+        study=_text(header, "study"),
+        round_number=_whole(header, "round_number"),
+        weights=_unpack(record, "weights"),
+        base_digest=_text(header, "base_digest"),
+        base=_unpack(record, "base") if header.get("has_base") else None,
+    )
+
+
+def pack_answer(answer: Answer) -> RecordDict:
+    """Encode for the hospital's reply."""
+    if isinstance(answer, Refusal):
+        return RecordDict({"header": _header({"code": answer.code, "reason": answer.reason})})
+    fields: Fields = {
+        "study_digest": answer.study_digest,
+        "round_number": answer.round_number,
+        "received_digest": answer.received_digest,
+        "num_steps": answer.num_steps,
+        "loss": answer.loss,
+        "held_out_loss": answer.held_out_loss,
+        "seconds": answer.seconds,
+        "num_records": answer.num_records,
+        "num_files": answer.num_files,
+    }
+    return RecordDict({"header": _header(fields), "change": _pack(answer.change)})
+
+
+def unpack_answer(record: RecordDict) -> Answer:
+    """Decode at the coordinator.
+
+    Raises:
+        ProtocolMismatch: if the hospital runs another release.
+        Unreadable: if a field is missing or of another kind.
+    """
+    header = _open(record)
+    if "code" in header:
+        return _refusal(header)
+    return Update(
+        study_digest=_text(header, "study_digest"),
+        round_number=_whole(header, "round_number"),
+        received_digest=_text(header, "received_digest"),
+        change=_unpack(record, "change"),
+        num_steps=_whole(header, "num_steps"),
+        loss=_number(header, "loss"),
+        held_out_loss=_number(header, "held_out_loss"),
+        seconds=_number(header, "seconds"),
+        num_records=_whole(header, "num_records"),
+        num_files=_whole(header, "num_files"),
+    )
+
+
+def _refusal(header: Header) -> Refusal:
+    code = _text(header, "code")
+    if code not in set(RefusalCode):
+        raise Unreadable("code")
+    reason = _text(header, "reason")[:MAX_REASON]
+    printable = "".join(letter if letter.isprintable() else " " for letter in reason)
+    return Refusal(code=RefusalCode(code), reason=printable)
+
+
+def _header(fields: Fields) -> ConfigRecord:
+    return ConfigRecord({"protocol": PROTOCOL, **fields})
+
+
+def _open(record: RecordDict) -> Header:
+    if "header" not in record.config_records:
+        raise Unreadable("header")
+    header = dict(record.config_records["header"])
+    if header.get("protocol") != PROTOCOL:
+        raise ProtocolMismatch(header.get("protocol"))
+    return header
+
+
+def _text(header: Header, name: str) -> str:
+    value = header.get(name)
+    if not isinstance(value, str):
+        raise Unreadable(name)
+    return value
+
+
+def _whole(header: Header, name: str) -> int:
+    value = header.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_WHOLE:
+        raise Unreadable(name)
+    return value
+
+
+def _number(header: Header, name: str) -> float:
+    value = header.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise Unreadable(name)
+    return float(value)
+
+
+def _pack(arrays: Arrays) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.ascontiguousarray(arrays[name])) for name in sorted(arrays)})
+
+
+def _unpack(record: RecordDict, name: str) -> dict[str, np.ndarray]:
+    if name not in record.array_records:
+        raise Unreadable(name)
+    return {key: _unpack_array(key, array) for key, array in record.array_records[name].items()}
+
+
+def _unpack_array(name: str, array: Array) -> np.ndarray:
+    try:
+        tensor = array.numpy()  # reads numpy's own format, and nothing pickled
+    except Exception as err:  # what numpy raises for foreign bytes is no closed list
+        raise Unreadable(f"tensor {name[:80]!r}") from err
+    if not isinstance(tensor, np.ndarray):  # numpy opens a zip file as a collection of arrays
+        raise Unreadable(f"tensor {name[:80]!r}")
+    return tensor

@@ -1,0 +1,1 @@
+"""The generative model: architecture, objective, samplers, adapters. Knows neither hospitals nor Flower."""

@@ -1,0 +1,1 @@
+"""What protects a patient: the unit of privacy, and later its accounting."""

@@ -1,0 +1,102 @@
+"""A patient becomes an opaque 64-bit key that only this hospital can compute again."""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+
+SECRET_BYTES = 32
+KEY_BYTES = 8
+
+
+class SecretUnusable(RuntimeError):
+    """The hospital's secret exists but must not be used as it is."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"The hospital's secret {path} cannot be used: {reason}. Restore it from the backup of the "
+            "state folder; deleting it gives every patient a new key, so ingest all data again afterwards."
+        )
+
+
+def load_or_create_secret(path: Path) -> bytes:
+    """Return the hospital's 32 random bytes, making them on first use with mode 0600.
+
+    Two processes that start together end with the same secret: the file appears complete or not at
+    all, and whoever comes second reads the winner's.
+
+    Raises:
+        SecretUnusable: the file has the wrong length, or others may read it.
+    """
+    if not path.exists():
+        _create_secret(path)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise SecretUnusable(
+            path, f"its mode is {mode:04o} and must be 0600 (type: chmod 600 {path})"
+        )
+    secret = path.read_bytes()
+    if len(secret) != SECRET_BYTES:
+        raise SecretUnusable(path, f"it holds {len(secret)} bytes instead of {SECRET_BYTES}")
+    return secret
+
+
+def _create_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        _link_unless_present(draft, path)
+    finally:
+        draft.unlink()
+    _sync_folder(path.parent)
+
+
+def _link_unless_present(draft: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return  # another process won the race; its secret is the hospital's secret
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def patient_key(secret: bytes, *, patient_id: str, issuer: str) -> int:
+    """Map a patient to an opaque key in [0, 2**64); without an id, to the one shared unknown patient.
+
+    Radiographs without a patient id might all show the same person, so they count as one.
+    """
+    name = patient_id.strip()
+    if not name:
+        return unknown_patient_key(secret)
+    return _key(secret, "patient", issuer.strip(), name)
+
+
+def unknown_patient_key(secret: bytes) -> int:
+    """Key of the pooled patient to whom all radiographs without an id belong."""
+    return _key(secret, "unknown patient")
+
+
+def record_key(secret: bytes, *, instance_uid: str) -> int:
+    """Opaque key of one radiograph: orders records the same way wherever and however they are stored."""
+    return _key(secret, "record", instance_uid.strip())
+
+
+def _key(secret: bytes, *parts: str) -> int:
+    # JSON keeps ("ab", "c") and ("a", "bc") apart; ASCII escapes survive any mangled header text.
+    message = json.dumps(parts).encode("ascii")
+    digest = hmac.new(secret, message, hashlib.sha256).digest()
+    return int.from_bytes(digest[:KEY_BYTES], "big")

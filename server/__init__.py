@@ -1,0 +1,1 @@
+"""The coordinator: instructions out, changes in, one global model."""

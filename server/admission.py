@@ -1,0 +1,101 @@
+"""The gate before the arithmetic: an update is admitted whole or refused with a reason, and changes nothing.
+
+Structure, finiteness and the amount of work are checked as an update arrives; its norm against the cohort's
+once the round is closed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from federation.messages import Refusal, RefusalCode, Update
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expectation:
+    """What every update of one round has to look like."""
+
+    study_digest: str
+    round_number: int
+    received_digest: str
+    num_steps: int
+    shapes: Mapping[str, tuple[int, ...]]
+    """Name and shape of each tensor that trains in this round."""
+    needs_counts: bool
+    """Whether the number of records decides the update's weight."""
+
+
+def inspect(update: Update, expected: Expectation) -> Refusal | None:
+    """The reason to refuse this update by itself, or None."""
+    return (
+        _check_origin(update, expected)
+        or _check_tensors(update, expected)
+        or _check_numbers(update, expected)
+    )
+
+
+def inspect_norms(norms: Mapping[str, float], *, max_ratio: float) -> dict[str, Refusal]:
+    """Refusals for sites whose change is far larger than the cohort's median.
+
+    Two sites have no majority: with fewer than three nobody is refused.
+    """
+    if len(norms) < 3:
+        return {}
+    limit = max_ratio * median(norms.values())
+    return {
+        site: Refusal(
+            code=RefusalCode.NORM,
+            reason=f"its change has norm {norm:.3g}, more than {max_ratio:g} times the cohort's median",
+        )
+        for site, norm in sorted(norms.items())
+        if norm > limit
+    }
+
+
+def _check_origin(update: Update, expected: Expectation) -> Refusal | None:
+    if update.study_digest != expected.study_digest:
+        return Refusal(code=RefusalCode.STUDY, reason="it belongs to another study")
+    if update.round_number != expected.round_number:
+        reason = f"it answers round {update.round_number}, this is round {expected.round_number}"
+        return Refusal(code=RefusalCode.STALE, reason=reason)
+    if update.received_digest != expected.received_digest:
+        return Refusal(
+            code=RefusalCode.STALE, reason="it was trained from other weights than were sent"
+        )
+    return None
+
+
+def _check_tensors(update: Update, expected: Expectation) -> Refusal | None:
+    missing = sorted(expected.shapes.keys() - update.change.keys())
+    unknown = sorted(update.change.keys() - expected.shapes.keys())
+    if missing:
+        return Refusal(code=RefusalCode.TENSORS, reason=f"tensor {missing[0]} is missing")
+    if unknown:
+        return Refusal(
+            code=RefusalCode.TENSORS, reason=f"tensor {unknown[0][:80]!r} is not part of this round"
+        )
+    for name, shape in sorted(expected.shapes.items()):
+        tensor = update.change[name]
+        if tensor.shape != shape or tensor.dtype != np.float32:
+            reason = f"tensor {name} is {tensor.dtype} {tensor.shape}, expected float32 {shape}"
+            return Refusal(code=RefusalCode.TENSORS, reason=reason)
+    return None
+
+
+def _check_numbers(update: Update, expected: Expectation) -> Refusal | None:
+    for name in sorted(update.change):
+        if not np.isfinite(update.change[name]).all():
+            return Refusal(
+                code=RefusalCode.NOT_FINITE, reason=f"tensor {name} holds NaN or infinity"
+            )
+    if not np.isfinite(update.loss):
+        return Refusal(code=RefusalCode.NOT_FINITE, reason="its training loss is not finite")
+    if update.num_steps != expected.num_steps:
+        reason = f"it made {update.num_steps} local steps, {expected.num_steps} were asked for"
+        return Refusal(code=RefusalCode.STEPS, reason=reason)
+    if expected.needs_counts and update.num_records < 1:
+        reason = "the study weighs hospitals by records, and it does not say how many it has"
+        return Refusal(code=RefusalCode.COUNTS, reason=reason)
+    return None

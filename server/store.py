@@ -1,0 +1,264 @@
+"""One study's durable record at the coordinator: committed rounds, each hospital's part in them, admitted changes.
+
+A round is committed by writing its tensors into a folder of its own, renaming that into place, and then
+inserting one row. Killed at any instant, the study continues from the last row, with the same bits.
+"""
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from federation.config import StudyConfig, parse_study, study_digest, study_json
+from federation.files import hold_lock, is_locked, sync_folder, write_file
+from model.arrays import Arrays, WrongModelFile, digest_arrays, load_arrays, save_arrays
+from server.state import GlobalState
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS rounds (
+  number INTEGER PRIMARY KEY, stage INTEGER NOT NULL, digest TEXT NOT NULL, base_digest TEXT NOT NULL,
+  loss REAL, held_out_loss REAL, num_sites INTEGER NOT NULL, seconds REAL NOT NULL, committed REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS parts (
+  number INTEGER NOT NULL, site TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, code TEXT NOT NULL,
+  reason TEXT NOT NULL, loss REAL, held_out_loss REAL, seconds REAL, num_records INTEGER, num_files INTEGER,
+  bytes_down INTEGER NOT NULL, bytes_up INTEGER NOT NULL, time REAL NOT NULL, PRIMARY KEY (number, site));
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+TENSORS = ("weights", "momentum", "average", "base")
+
+
+class DamagedRound(RuntimeError):
+    """A committed round's tensors are not what was committed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"the tensors of committed round {number} have changed on disk: restore the state folder from a backup"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One hospital's part in one round."""
+
+    number: int
+    site: str
+    attempt: int
+    state: str
+    """``asked``, ``admitted`` or ``refused``."""
+    code: str = ""
+    reason: str = ""
+    loss: float | None = None
+    held_out_loss: float | None = None
+    seconds: float | None = None
+    num_records: int = 0
+    num_files: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+    time: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundRecord:
+    """One committed round."""
+
+    number: int
+    stage: int
+    digest: str
+    """Of every tensor that the round left behind."""
+    base_digest: str
+    loss: float | None
+    held_out_loss: float | None
+    num_sites: int
+    seconds: float
+    committed: float
+
+
+class StudyStore:
+    """Reads and writes one study's folder; only the process that holds `lock` writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.study = parse_study((folder / "study.json").read_text())
+
+    @classmethod
+    def create(cls, state_path: Path, study: StudyConfig) -> "StudyStore":
+        """The study's folder under the coordinator's state, made if it is not there."""
+        folder = study_folder(state_path, study_digest(study), study.name)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("rounds", "scratch"):
+            (folder / name).mkdir(exist_ok=True)
+        with closing(_connect(folder)) as connection:
+            connection.executescript(SCHEMA)
+        write_file(folder / "study.json", study_json(study).encode())  # last: makes it a study
+        return cls(folder)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the study for this process; the kernel lets go when the process dies.
+
+        Raises:
+            AlreadyRunning: if another process holds it.
+        """
+        return hold_lock(self.folder / "lock")
+
+    def is_running(self) -> bool:
+        """Whether a live process holds the study."""
+        return is_locked(self.folder / "lock")
+
+    def commit(self, state: GlobalState, *, stage: int, parts: list[Part], seconds: float) -> None:
+        """Make a round durable: tensors first, then the row that makes it count."""
+        target = self.folder / "rounds" / f"{state.round_number:05d}"
+        partial = target.with_suffix(".part")
+        for leftover in (target, partial):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir()
+        tensors = {name: getattr(state, name) for name in TENSORS}
+        for name in TENSORS:
+            _save(partial / f"{name}.safetensors", tensors[name])
+        sync_folder(partial)
+        partial.rename(target)
+        sync_folder(target.parent)
+        row = (
+            *(state.round_number, stage, _digest(tensors), state.base_digest),
+            *(_mean([p.loss for p in parts]), _mean([p.held_out_loss for p in parts])),
+            *(len(parts), seconds, time.time()),
+        )
+        self._execute("INSERT INTO rounds VALUES (?,?,?,?,?,?,?,?,?)", row)
+        self._forget_old_rounds(state.round_number)
+
+    def load_state(self) -> GlobalState | None:
+        """The last committed round, or None before the first.
+
+        Raises:
+            DamagedRound: if its tensors do not match the digest that was committed.
+        """
+        rounds = self.rounds()
+        if not rounds:
+            return None
+        return self._load_round(rounds[-1])
+
+    def stage_end(self, stage: int) -> GlobalState:
+        """The last round of a finished stage.
+
+        Raises:
+            DamagedRound: if its tensors do not match the digest that was committed.
+        """
+        number = self.study.first_round_of(stage + 1) - 1
+        return self._load_round(next(each for each in self.rounds() if each.number == number))
+
+    def keep_change(self, site: str, change: Arrays) -> None:
+        """Put an arrived change on disk until its round is closed."""
+        save_arrays(self.folder / "scratch" / f"{site}.safetensors", change, {})
+
+    def load_change(self, site: str) -> Arrays:
+        """A change kept for the open round."""
+        return load_arrays(self.folder / "scratch" / f"{site}.safetensors")
+
+    def forget_parts(self, number: int) -> None:
+        """Begin an attempt at a round with no hospital's part in it."""
+        self._execute("DELETE FROM parts WHERE number = ?", (number,))
+
+    def clear_changes(self) -> None:
+        """Forget the open round's changes."""
+        for path in (self.folder / "scratch").iterdir():
+            path.unlink()
+
+    def record(self, part: Part) -> None:
+        """Remember where a hospital stands in a round."""
+        values = {**asdict(part), "time": time.time()}
+        marks = ",".join(f":{name}" for name in values)
+        self._execute(f"INSERT OR REPLACE INTO parts ({','.join(values)}) VALUES ({marks})", values)  # noqa: S608  field names
+
+    def rounds(self) -> list[RoundRecord]:
+        """Every committed round, in order."""
+        return [RoundRecord(**row) for row in self._query("SELECT * FROM rounds ORDER BY number")]
+
+    def parts(self) -> list[Part]:
+        """Every hospital's part in every round, in order of round and site."""
+        return [Part(**row) for row in self._query("SELECT * FROM parts ORDER BY number, site")]
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Remember one named fact about the study, such as why it stopped."""
+        self._execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (name, value))
+
+    def fact(self, name: str) -> str:
+        """A named fact, or an empty string."""
+        rows = self._query("SELECT value FROM facts WHERE name = ?", (name,))
+        return str(rows[0]["value"]) if rows else ""
+
+    def _load_round(self, record: RoundRecord) -> GlobalState:
+        folder = self.folder / "rounds" / f"{record.number:05d}"
+        try:
+            tensors = {name: _load(folder / f"{name}.safetensors") for name in TENSORS}
+        except WrongModelFile as err:
+            raise DamagedRound(record.number) from err
+        if _digest(tensors) != record.digest:
+            raise DamagedRound(record.number)
+        return GlobalState(round_number=record.number, base_digest=record.base_digest, **tensors)
+
+    def _execute(self, statement: str, values: tuple[object, ...] | dict[str, object]) -> None:
+        with closing(_connect(self.folder)) as connection, connection:
+            connection.execute(statement, values)
+
+    def _query(self, statement: str, values: tuple[object, ...] = ()) -> list[dict[str, Any]]:
+        with closing(_connect(self.folder)) as connection:
+            return [dict(row) for row in connection.execute(statement, values)]
+
+    def _forget_old_rounds(self, current: int) -> None:
+        """Keep the last two rounds and the end of every stage."""
+        ends = {self.study.first_round_of(index + 1) - 1 for index in range(len(self.study.stages))}
+        for folder in (self.folder / "rounds").glob("[0-9]" * 5):
+            if int(folder.name) < current - 1 and int(folder.name) not in ends:
+                shutil.rmtree(folder)
+
+
+def study_folder(state_path: Path, digest: str, name: str) -> Path:
+    """Where the coordinator keeps a study."""
+    return state_path / "studies" / f"{name}-{digest[:12]}"
+
+
+def find_study(state_path: Path, digest: str) -> StudyStore:
+    """The store of the study with this digest; it was created before the run was submitted."""
+    for folder in (state_path / "studies").glob(f"*-{digest[:12]}"):
+        store = StudyStore(folder)
+        if study_digest(store.study) == digest:
+            return store
+    raise FileNotFoundError(f"no study {digest[:12]} under {state_path}")
+
+
+def all_studies(state_path: Path) -> list[StudyStore]:
+    """Every study this coordinator knows, in order of name."""
+    return [
+        StudyStore(path.parent) for path in sorted((state_path / "studies").glob("*/study.json"))
+    ]
+
+
+def _connect(folder: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(folder / "study.db", timeout=30)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _save(path: Path, tensors: Arrays) -> None:
+    if tensors:
+        save_arrays(path, tensors, {})
+
+
+def _load(path: Path) -> Arrays:
+    return load_arrays(path) if path.exists() else {}
+
+
+def _digest(tensors: Mapping[str, Arrays]) -> str:
+    return digest_arrays(
+        {f"{kind}/{name}": tensor for kind in tensors for name, tensor in tensors[kind].items()}
+    )
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None and value == value]  # noqa: PLR0124  NaN
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,69 @@
+"""The researcher's commands: a whole federation on one machine, and the phantoms it learns from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from federation.terminal import emit, say
+
+app = typer.Typer()
+Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
+
+
+@app.command()
+def simulate(
+    config: Annotated[Path, typer.Argument(help="The simulation, as YAML.")],
+    out: Annotated[Path | None, typer.Option(help="Results; out/NAME by default.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="processes (as in production) or ray (for many sites).")
+    ] = "processes",
+    as_json: Json = False,
+) -> None:
+    """Train one model across simulated hospitals, and show what that was worth."""
+    from simulation.config import load_simulation
+    from simulation.run import run_simulation
+
+    plan = load_simulation(config)
+    folder = (out or Path("out") / config.stem).resolve()
+    summary = run_simulation(
+        plan,
+        folder,
+        engine=engine,
+        say=_say_nothing if as_json else say,
+        command=_command(config, out, engine),
+    )
+    emit(summary.facts(), summary.text(), as_json=as_json)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder that gets one folder per hospital.")],
+    sites: Annotated[int, typer.Option(min=1, max=26, help="Number of hospitals.")] = 3,
+    records: Annotated[int, typer.Option(min=1, help="Radiographs per hospital.")] = 300,
+    image_size: Annotated[int, typer.Option(min=32, help="Side of a radiograph, in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same files.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Write synthetic hospitals: folders of valid DICOM radiographs with labels."""
+    from model.conditioning import FINDINGS
+    from simulation.hospitals import example_sites
+    from simulation.phantom_sites import write_phantom_site
+
+    written = {
+        site.name: write_phantom_site(out / site.name, site, FINDINGS, image_size).num_files
+        for site in example_sites(sites, num_records=records, seed=seed)
+    }
+    text = "\n".join(f"{name}: {count} files" for name, count in written.items())
+    emit({"hospitals": written}, text, as_json=as_json)
+
+
+def _command(config: Path, out: Path | None, engine: str) -> str:
+    """What to type to do the same again."""
+    options = f" --out {out}" if out else ""
+    options += f" --engine {engine}" if engine != "processes" else ""
+    return f"fedcxr simulate {config}{options}"
+
+
+def _say_nothing(_line: str) -> None:
+    """The result follows as JSON."""

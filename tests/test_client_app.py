@@ -1,0 +1,145 @@
+"""What leaves the hospital through Flower, and what stays in its log."""
+
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from flwr.app import Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from client.app import SITES_VARIABLE, app
+from federation.config import FullStage, LocalTraining, SiteConfig, StudyConfig, study_json
+from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
+from federation.wire import PROTOCOL, pack_instruction, unpack_answer
+from model.arrays import Arrays
+
+PATIENT = "DOE^JANE 19570312"
+LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1e-3)
+
+
+@pytest.fixture(autouse=True)
+def inside_a_flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower stamps messages with the identity of the running task; the test outlives its parent."""
+    for field in ("_run_id", "_node_id", "_task_id"):
+        monkeypatch.setattr(TaskIdentity, field, 1)
+    monkeypatch.setattr("client.app.die_with_parent", lambda: None)
+
+
+@pytest.fixture
+def site(make_hospital: Callable[..., SiteConfig], memory_path: Path) -> SiteConfig:
+    return make_hospital(memory_path)
+
+
+@pytest.fixture
+def profile(site: SiteConfig, memory_path: Path) -> Path:
+    """The hospital's profile as a file."""
+    path = memory_path / "site.yaml"
+    content = {
+        "site_name": site.site_name,
+        "coordinator": site.coordinator,
+        "ca_path": str(site.ca_path),
+        "data_path": str(site.data_path),
+        "state_path": str(site.state_path),
+        "image_size": site.image_size,
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture
+def instruction(study_of: Callable[..., StudyConfig], random_weights: Arrays) -> RecordDict:
+    study = study_of(FullStage(kind="full", num_rounds=1, local=LOCAL))
+    return pack_instruction(
+        Instruction(study=study_json(study), round_number=1, weights=random_weights)
+    )
+
+
+def send(record: RecordDict, kind: str = "train", **node: str | int) -> Message:
+    """What Flower gets back for one message."""
+    context = Context(1, 7, dict(node), RecordDict(), {})
+    return app(Message(record, 7, kind), context)
+
+
+def answer_to(record: RecordDict, profile: Path) -> Answer:
+    reply = send(record, site=str(profile))
+    assert not reply.has_error()
+    return unpack_answer(reply.content)
+
+
+def test_an_instruction_is_answered_with_an_update(instruction: RecordDict, profile: Path) -> None:
+    update = answer_to(instruction, profile)
+    assert isinstance(update, Update)
+    assert math.isfinite(update.loss)
+    assert any(np.any(tensor) for tensor in update.change.values())
+
+
+def test_the_text_of_an_exception_never_leaves_the_hospital(
+    instruction: RecordDict,
+    profile: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError(f"cannot decode {PATIENT}")
+
+    monkeypatch.setattr("client.app.answer", fails)
+    with caplog.at_level(logging.ERROR):
+        refusal = answer_to(instruction, profile)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == RefusalCode.INTERNAL
+    assert "internal error at the hospital, reference " in refusal.reason
+    assert "DOE" not in refusal.reason
+    assert PATIENT in caplog.text
+    reference = refusal.reason.split("reference ")[1].split()[0]
+    assert reference in caplog.text
+
+
+def test_an_error_deep_inside_leaves_no_path_behind(
+    instruction: RecordDict, profile: Path, site: SiteConfig
+) -> None:
+    for path in (site.state_path / "cache").glob("*/patients.npy"):
+        path.unlink()
+    reply = send(instruction, site=str(profile))
+    assert str(site.state_path) not in str(reply.content)
+
+
+def test_a_broken_profile_leaves_nothing_but_a_reference(
+    instruction: RecordDict, profile: Path
+) -> None:
+    profile.write_text(f"site_name: {PATIENT}")
+    refusal = answer_to(instruction, profile)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == RefusalCode.INTERNAL
+    assert "DOE" not in refusal.reason
+
+
+def test_another_protocol_is_answered_in_words_the_coordinator_can_act_on(
+    instruction: RecordDict, profile: Path
+) -> None:
+    instruction.config_records["header"]["protocol"] = PROTOCOL + 1
+    refusal = answer_to(instruction, profile)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == RefusalCode.PROTOCOL
+    assert f"speaks protocol {PROTOCOL + 1}" in refusal.reason
+
+
+def test_a_refusal_in_our_own_words_leaves_as_it_is(
+    instruction: RecordDict, profile: Path, site: SiteConfig
+) -> None:
+    (site.state_path / "cache" / "current").unlink()
+    refusal = answer_to(instruction, profile)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == RefusalCode.NO_CACHE
+
+
+def test_a_hospital_of_the_simulation_engine_says_its_name(
+    profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SITES_VARIABLE, os.pathsep.join(["nowhere.yaml", str(profile)]))
+    reply = send(RecordDict(), "query.name", **{"partition-id": 1})
+    assert reply.content.config_records["site"]["name"] == "a"

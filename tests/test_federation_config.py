@@ -1,0 +1,314 @@
+"""Configuration files: what is valid, what is refused, and in which words."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federation.config import (
+    ConfigError,
+    FullStage,
+    LocalTraining,
+    LoraStage,
+    ModelChoice,
+    OuterStep,
+    RoundRules,
+    SiteConfig,
+    StudyConfig,
+    load_site,
+    load_study,
+    parse_study,
+    study_digest,
+    study_json,
+)
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+STUDIES = sorted(
+    path
+    for path in CONFIGS.glob("*.yaml")
+    if not path.name.startswith(("demo", "simulate", "hospital"))
+)
+SMOKE = yaml.safe_load((CONFIGS / "smoke.yaml").read_text())
+SITE = yaml.safe_load((CONFIGS / "hospital.example.yaml").read_text())
+
+
+def smoke() -> Any:  # noqa: ANN401  YAML holds anything
+    """A fresh copy of the smoke study that the test may edit."""
+    return json.loads(json.dumps(SMOKE))
+
+
+def written(folder: Path, content: object) -> Path:
+    path = folder / "some.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def complaint(folder: Path, content: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_study(written(folder, content))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.name)
+def test_every_study_that_is_delivered_is_valid(path: Path) -> None:
+    assert load_study(path).num_rounds > 0
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("hospital*.yaml")), ids=lambda p: p.name)
+def test_every_hospital_profile_that_is_delivered_is_valid(path: Path) -> None:
+    assert load_site(path).image_size > 0
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [StudyConfig, ModelChoice, RoundRules, FullStage, LoraStage, LocalTraining, OuterStep],
+)
+def test_the_reference_study_explains_every_key_that_a_study_may_have(schema: type) -> None:
+    text = (CONFIGS / "reference.yaml").read_text()
+    assert is_dataclass(schema)
+    assert [field.name for field in fields(schema) if f"{field.name}:" not in text] == []
+
+
+def test_the_example_profile_explains_every_key_that_a_profile_may_have() -> None:
+    text = (CONFIGS / "hospital.example.yaml").read_text()
+    assert [field.name for field in fields(SiteConfig) if f"{field.name}:" not in text] == []
+
+
+def test_the_defaults_in_the_reference_are_the_defaults_in_the_code() -> None:
+    lines = (CONFIGS / "reference.yaml").read_text().splitlines()
+    stated = {
+        line.split(":")[0].strip(" -"): yaml.safe_load(line.rsplit("default ", 1)[1])
+        for line in lines
+        if "; default " in line and "default all" not in line and "#" in line
+    }
+    rules = RoundRules(num_sites=1, min_sites=1)
+    local = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
+    stated.pop("learning_rate")  # 1 under outer, required under local
+    values = {
+        name: getattr(holder, name)
+        for name in stated
+        for holder in (rules, local, OuterStep(), FullStage(kind="full", num_rounds=1, local=local))
+        if hasattr(holder, name)
+    }
+    values["rule"] = LoraStage(kind="lora", num_rounds=1, local=local, rank=1, alpha=1.0).rule
+    assert len(stated) == 16
+    assert stated == values
+
+
+def test_a_study_survives_the_journey_as_json() -> None:
+    study = load_study(CONFIGS / "reference.yaml")
+    assert parse_study(study_json(study)) == study
+
+
+def test_an_unknown_key_is_named_with_its_file(tmp_path: Path) -> None:
+    text = complaint(tmp_path, smoke() | {"rouns": 3})
+    assert "some.yaml cannot be used" in text
+    assert "rouns: " in text
+
+
+def test_an_unknown_key_is_named_with_its_place_at_every_level(tmp_path: Path) -> None:
+    content = smoke()
+    content["stages"][0]["local"]["learning_rat"] = 1.0
+    assert "stages.0.full.local.learning_rat: " in complaint(tmp_path, content)
+
+
+def test_a_value_of_the_wrong_kind_is_named_with_its_place(tmp_path: Path) -> None:
+    content = smoke()
+    content["rounds"]["min_sites"] = "many"
+    assert "rounds.min_sites: " in complaint(tmp_path, content)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    content = smoke()
+    del content["model"]["size"]
+    assert "model.size: Field required" in complaint(tmp_path, content)
+
+
+def test_every_complaint_has_a_line_of_its_own(tmp_path: Path) -> None:
+    content = smoke()
+    content["seed"], content["name"] = -1, "Big Name"
+    assert len(complaint(tmp_path, content).splitlines()) == 3
+
+
+def test_an_empty_file_is_refused_in_words(tmp_path: Path) -> None:
+    assert "the file: " in complaint(tmp_path, "")
+
+
+def test_a_missing_file_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.yaml cannot be read .*check the name"):
+        load_study(tmp_path / "nowhere.yaml")
+
+
+def test_broken_yaml_is_refused_with_its_line(tmp_path: Path) -> None:
+    assert "is not valid YAML (line 3)" in complaint(tmp_path, "name: a\nseed: 1\nmodel: [}\n")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"name: \x07"])
+def test_a_file_that_is_not_text_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        load_study(path)
+
+
+def test_text_that_is_not_a_study_is_refused_at_the_hospital() -> None:
+    with pytest.raises(ConfigError, match="not JSON"):
+        parse_study("stages")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 0.0, -1.0])
+def test_a_rate_is_a_finite_number_above_zero(tmp_path: Path, value: float) -> None:
+    content = smoke()
+    content["stages"][0]["local"]["learning_rate"] = value
+    assert "stages.0.full.local.learning_rate: " in complaint(tmp_path, content)
+
+
+def test_a_quorum_larger_than_the_federation_is_refused(tmp_path: Path) -> None:
+    content = smoke()
+    content["rounds"]["min_sites"] = 4
+    assert "min_sites 4 is more than num_sites 3" in complaint(tmp_path, content)
+
+
+def test_an_image_size_that_is_not_whole_patches_is_refused(tmp_path: Path) -> None:
+    content = smoke()
+    content["model"]["image_size"] = 33
+    assert "image_size 33 must be a multiple of patch_size 8" in complaint(tmp_path, content)
+
+
+@pytest.mark.parametrize("order", [[1], [1, 0], [0, 1, 1]])
+def test_full_stages_come_first_and_one_lora_stage_last(tmp_path: Path, order: list[int]) -> None:
+    content = smoke()
+    content["stages"] = [content["stages"][index] for index in order]
+    assert "stages " in complaint(tmp_path, content)
+
+
+def test_several_full_stages_may_follow_each_other(tmp_path: Path) -> None:
+    content = smoke()
+    content["stages"] = [content["stages"][index] for index in (0, 0, 1)]
+    assert load_study(written(tmp_path, content)).num_rounds == 6
+
+
+def test_an_adapter_on_layers_that_do_not_exist_is_refused_before_the_study(tmp_path: Path) -> None:
+    content = smoke()
+    content["stages"][1]["targets"] = ["qkv", "mlp"]
+    assert "adapter targets are ('qkv', 'mlp')" in complaint(tmp_path, content)
+
+
+def test_an_adapter_of_more_than_the_models_width_is_refused(tmp_path: Path) -> None:
+    content = smoke()
+    content["stages"][1]["rank"] = 97
+    assert "rank 97 is more than 96" in complaint(tmp_path, content)
+
+
+@given(st.randoms())
+def test_the_digest_does_not_see_the_order_of_keys(random: Any) -> None:  # noqa: ANN401
+    def shuffled(content: Any) -> Any:  # noqa: ANN401
+        if isinstance(content, dict):
+            names = list(content)
+            random.shuffle(names)
+            return {name: shuffled(content[name]) for name in names}
+        return [shuffled(item) for item in content] if isinstance(content, list) else content
+
+    expected = study_digest(parse_study(json.dumps(SMOKE)))
+    assert study_digest(parse_study(json.dumps(shuffled(SMOKE)))) == expected
+
+
+def leaves(content: Any, place: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:  # noqa: ANN401
+    if isinstance(content, dict | list):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        return [leaf for key, value in items for leaf in leaves(value, (*place, key))]
+    return [place]
+
+
+FULL_STUDY = json.loads(study_json(load_study(CONFIGS / "reference.yaml")))
+OTHERS: dict[str, str | int] = {
+    "size": "small",
+    "image_size": 256,
+    "optimizer": "sgd",
+    "precision": "fp32",
+    "rule": "alternate",
+    "site_weights": "records",
+}
+
+
+def another(name: str, value: str | float) -> str | float:
+    """A valid value that is not this one."""
+    if name in OTHERS:
+        return OTHERS[name] if OTHERS[name] != value else "bf16"
+    if isinstance(value, str):
+        return "another"
+    return value + 1 if isinstance(value, int) else value * 0.5 + 0.01
+
+
+@pytest.mark.parametrize(
+    "place",
+    [place for place in leaves(FULL_STUDY) if "targets" not in place and place[-1] != "kind"],
+    ids=lambda place: ".".join(map(str, place)),
+)
+def test_the_digest_sees_every_value(place: tuple[str | int, ...]) -> None:
+    content: Any = json.loads(json.dumps(FULL_STUDY))
+    holder = content
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = another(str(place[-1]), holder[place[-1]])
+    changed = study_digest(parse_study(json.dumps(content)))
+    assert changed != study_digest(parse_study(json.dumps(FULL_STUDY)))
+
+
+def test_a_default_that_is_written_out_is_the_same_study() -> None:
+    content = smoke()
+    content["stages"][0]["local"]["beta1"] = 0.9
+    content["stages"][0]["outer"] = {"learning_rate": 1}
+    assert study_digest(parse_study(json.dumps(content))) == study_digest(
+        parse_study(json.dumps(SMOKE))
+    )
+
+
+def test_rounds_count_through_all_stages(study_of: Callable[..., StudyConfig]) -> None:
+    local = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
+    study = study_of(
+        FullStage(kind="full", num_rounds=2, local=local),
+        LoraStage(kind="lora", num_rounds=3, local=local, rank=1, alpha=1.0),
+    )
+    assert [study.stage_of(number)[0] for number in range(1, 6)] == [0, 0, 1, 1, 1]
+    assert [study.first_round_of(index) for index in range(2)] == [1, 3]
+
+
+@pytest.mark.parametrize("number", [-1, 0, 6])
+def test_a_round_outside_the_study_is_refused(
+    study_of: Callable[..., StudyConfig], number: int
+) -> None:
+    local = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
+    study = study_of(FullStage(kind="full", num_rounds=5, local=local))
+    with pytest.raises(ValueError, match=f"round {number} is none of the study's 5 rounds"):
+        study.stage_of(number)
+
+
+def test_relative_paths_of_a_profile_are_relative_to_the_profile(tmp_path: Path) -> None:
+    site = load_site(written(tmp_path, SITE | {"labels_path": "x/labels.csv"}))
+    assert site.state_path == tmp_path / "state"
+    assert site.labels_path == tmp_path / "x" / "labels.csv"
+    assert site.public_key_path is None
+
+
+def test_absolute_paths_of_a_profile_stay(tmp_path: Path) -> None:
+    site = load_site(written(tmp_path, SITE | {"data_path": "/srv/pacs"}))
+    assert site.data_path == Path("/srv/pacs")
+
+
+@pytest.mark.parametrize("coordinator", ["host", "host:port", "https://host:1", "ho st:1"])
+def test_the_coordinators_address_is_a_host_and_a_port(tmp_path: Path, coordinator: str) -> None:
+    with pytest.raises(ConfigError, match="coordinator: "):
+        load_site(written(tmp_path, SITE | {"coordinator": coordinator}))
+
+
+@pytest.mark.parametrize("name", ["", "St-Elsewhere", "../a", "a/b", "-a", "a" * 41])
+def test_a_site_name_is_fit_for_a_file_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="site_name: "):
+        load_site(written(tmp_path, SITE | {"site_name": name}))

@@ -1,0 +1,129 @@
+"""The gate: what is refused, with which code, and in which words."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federation.messages import RefusalCode, Update
+from server.admission import Expectation, inspect, inspect_norms
+
+EXPECTED = Expectation(
+    study_digest="study",
+    round_number=3,
+    received_digest="weights",
+    num_steps=2,
+    shapes={"a": (2, 3), "b": (1,)},
+    needs_counts=False,
+)
+GOOD = Update(
+    study_digest="study",
+    round_number=3,
+    received_digest="weights",
+    change={"a": np.ones((2, 3), np.float32), "b": np.ones(1, np.float32)},
+    num_steps=2,
+    loss=0.5,
+    held_out_loss=math.nan,
+    seconds=1.0,
+    num_records=0,
+    num_files=0,
+)
+
+
+def with_tensor(name: str, tensor: Any) -> Update:  # noqa: ANN401  also things that are no tensor of ours
+    return replace(GOOD, change={**GOOD.change, name: tensor})
+
+
+def spoilt(value: float) -> Update:
+    tensor = np.ones((2, 3), np.float32)
+    tensor[1, 2] = value
+    return with_tensor("a", tensor)
+
+
+BAD: dict[str, tuple[Update, RefusalCode, str]] = {
+    "NaN": (spoilt(math.nan), RefusalCode.NOT_FINITE, "tensor a holds NaN or infinity"),
+    "infinity": (spoilt(math.inf), RefusalCode.NOT_FINITE, "tensor a holds NaN or infinity"),
+    "minus infinity": (spoilt(-math.inf), RefusalCode.NOT_FINITE, "tensor a holds NaN"),
+    "a missing tensor": (
+        replace(GOOD, change={"a": GOOD.change["a"]}), RefusalCode.TENSORS, "tensor b is missing",
+    ),
+    "an unknown tensor": (
+        with_tensor("c", np.ones(1, np.float32)), RefusalCode.TENSORS, "tensor 'c' is not part of",
+    ),
+    "a wrong shape": (
+        with_tensor("a", np.ones((3, 2), np.float32)), RefusalCode.TENSORS,
+        "tensor a is float32 (3, 2), expected float32 (2, 3)",
+    ),
+    "a wrong dtype": (
+        with_tensor("a", np.ones((2, 3))), RefusalCode.TENSORS,
+        "tensor a is float64 (2, 3), expected float32 (2, 3)",
+    ),
+    "foreign byte order": (
+        with_tensor("a", np.ones((2, 3), ">f4")), RefusalCode.TENSORS, "tensor a is >f4 (2, 3)",
+    ),
+    "another round": (
+        replace(GOOD, round_number=2), RefusalCode.STALE, "it answers round 2, this is round 3",
+    ),
+    "other weights": (
+        replace(GOOD, received_digest="old"), RefusalCode.STALE, "it was trained from other weights",
+    ),
+    "another study": (
+        replace(GOOD, study_digest="x"), RefusalCode.STUDY, "it belongs to another study",
+    ),
+    "too few steps": (
+        replace(GOOD, num_steps=1), RefusalCode.STEPS, "it made 1 local steps, 2 were asked for",
+    ),
+    "a loss that is NaN": (
+        replace(GOOD, loss=math.nan), RefusalCode.NOT_FINITE, "its training loss is not finite",
+    ),
+}  # fmt: skip
+
+
+def test_an_update_as_it_should_be_is_admitted() -> None:
+    assert inspect(GOOD, EXPECTED) is None
+
+
+@pytest.mark.parametrize(("update", "code", "words"), BAD.values(), ids=BAD.keys())
+def test_an_update_that_does_not_fit_is_refused_with_code_and_reason(
+    update: Update, code: RefusalCode, words: str
+) -> None:
+    refusal = inspect(update, EXPECTED)
+    assert refusal is not None
+    assert refusal.code == code
+    assert words in refusal.reason
+
+
+def test_a_tensors_foreign_name_is_quoted_short_and_harmless() -> None:
+    refusal = inspect(with_tensor("\x1b[2J" + "x" * 500, np.ones(1, np.float32)), EXPECTED)
+    assert refusal is not None
+    assert refusal.reason.isprintable()
+    assert len(refusal.reason) < 150
+
+
+def test_records_must_be_told_where_they_decide_the_weight() -> None:
+    expected = replace(EXPECTED, needs_counts=True)
+    refusal = inspect(GOOD, expected)
+    assert refusal is not None
+    assert refusal.code == RefusalCode.COUNTS
+    assert inspect(replace(GOOD, num_records=1), expected) is None
+
+
+def test_a_change_far_above_the_cohorts_median_is_refused() -> None:
+    refusals = inspect_norms({"a": 1.0, "b": 1.2, "c": 1e30}, max_ratio=4.0)
+    assert refusals.keys() == {"c"}
+    assert refusals["c"].code == RefusalCode.NORM
+    assert "norm 1e+30, more than 4 times the cohort's median" in refusals["c"].reason
+
+
+@pytest.mark.parametrize("norms", [{}, {"a": 1e30}, {"a": 1.0, "b": 1e30}])
+def test_two_sites_have_no_majority(norms: dict[str, float]) -> None:
+    assert inspect_norms(norms, max_ratio=4.0) == {}
+
+
+@given(st.dictionaries(st.text(), st.floats(0.0, 1e30), min_size=3), st.floats(1.01, 100.0))
+def test_more_than_half_of_a_cohort_always_passes(norms: dict[str, float], ratio: float) -> None:
+    assert len(inspect_norms(norms, max_ratio=ratio)) <= len(norms) / 2

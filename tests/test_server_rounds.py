@@ -1,0 +1,469 @@
+"""The round loop with functions for hospitals: what counts, what is tried again, and where it goes on."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from federation.config import (
+    FullStage,
+    LocalTraining,
+    LoraStage,
+    OuterStep,
+    StudyConfig,
+    parse_study,
+    study_digest,
+    study_json,
+)
+from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
+from federation.schedule import trained_tensors
+from model.arrays import Arrays, digest_arrays
+from server.aggregation import QuorumNotMet
+from server.rounds import Answered, Ask, Asked, Event, run_study
+from server.state import GlobalState
+from server.store import StudyStore
+
+StudyOf = Callable[..., StudyConfig]
+Behave = Callable[[Instruction, str], Answer]
+A, B = "q.lora_A.weight", "q.lora_B.weight"
+SHAPES = ({"w": (2, 3), "v": (4,)}, {A: (2, 3), B: (4, 2)})
+LOCAL = LocalTraining(local_steps=2, batch_size=1, learning_rate=1.0)
+FULL = FullStage(kind="full", num_rounds=3, local=LOCAL)
+LORA = LoraStage(kind="lora", num_rounds=4, local=LOCAL, rank=2, alpha=2.0)
+SITES = ("a", "b", "c")
+
+
+def drawn(shape: tuple[int, ...], *purpose: object) -> NDArray[np.float32]:
+    """Numbers that depend on the purpose alone."""
+    seed = list("|".join(map(str, purpose)).encode())
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def start(study: StudyConfig, stage: int, before: Arrays) -> Arrays:  # noqa: ARG001  a Start
+    """First weights of a stage."""
+    shapes = SHAPES[isinstance(study.stages[stage], LoraStage)]
+    return {name: drawn(shape, "start", stage, name) for name, shape in shapes.items()}
+
+
+def honest(instruction: Instruction, site: str) -> Update:
+    """What a hospital answers that does as it is told."""
+    study = parse_study(instruction.study)
+    trained = trained_tensors(study, instruction.round_number, frozenset(instruction.weights))
+    received = digest_arrays(instruction.weights)
+    purpose = (site, instruction.round_number, received)
+    return Update(
+        study_digest=study_digest(study),
+        round_number=instruction.round_number,
+        received_digest=received,
+        change={
+            name: drawn(instruction.weights[name].shape, *purpose, name) for name in sorted(trained)
+        },
+        num_steps=2,
+        loss=0.5,
+        held_out_loss=0.25,
+        seconds=1.0,
+        num_records=10 + len(site),
+        num_files=20,
+    )
+
+
+def hospitals(sites: Sequence[str] = SITES, behave: Behave = honest) -> Ask:
+    """Sites that all answer, in the order given."""
+
+    def ask(instruction: Instruction) -> Iterator[Event]:
+        for site in sites:
+            yield Asked(site=site, bytes_down=100)
+            yield Answered(site=site, answer=behave(instruction, site))
+
+    return ask
+
+
+def rogue(site: str, answer: Behave) -> Behave:
+    """One site answers as it likes, the others honestly."""
+    return lambda instruction, each: (answer if each == site else honest)(instruction, each)
+
+
+def bits(state: GlobalState) -> str:
+    """Digest of everything the study goes on from."""
+    kinds = {"w": state.weights, "m": state.momentum, "a": state.average, "b": state.base}
+    return digest_arrays({f"{k}/{name}": t for k, ts in kinds.items() for name, t in ts.items()})
+
+
+def new_run(folder: Path, study: StudyConfig, ask: Ask) -> GlobalState:
+    return run_study(StudyStore.create(folder, study), ask, start)
+
+
+STAGES: dict[str, tuple[FullStage | LoraStage, ...]] = {
+    "mean": (replace(FULL, outer=OuterStep(learning_rate=0.7, momentum=0.9), ema_decay=0.9),),
+    "product-svd": (replace(FULL, num_rounds=1), LORA),
+    "alternate": (replace(FULL, num_rounds=1), replace(LORA, rule="alternate")),
+}
+
+
+@pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES.keys())
+def test_the_order_of_answers_does_not_move_a_bit_of_a_study(
+    stages: tuple[FullStage | LoraStage, ...], study_of: StudyOf, memory_path: Path
+) -> None:
+    study = study_of(*stages, num_sites=4, site_weights="records")
+    orders = (("a", "bb", "c", "ddd"), ("ddd", "c", "bb", "a"), ("bb", "ddd", "a", "c"))
+    found = {bits(new_run(memory_path / order[0], study, hospitals(order))) for order in orders}
+    assert len(found) == 1
+
+
+def test_a_full_round_without_outer_momentum_adds_the_mean_change(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    study = study_of(replace(FULL, num_rounds=1))
+    seen: list[Answer] = []
+
+    def behave(instruction: Instruction, site: str) -> Answer:
+        seen.append(honest(instruction, site))
+        return seen[-1]
+
+    state = new_run(memory_path, study, hospitals(behave=behave))
+    for name, before in start(study, 0, {}).items():
+        mean = np.mean(
+            [update.change[name] for update in seen if isinstance(update, Update)], axis=0
+        )
+        np.testing.assert_allclose(state.weights[name], before + mean, atol=1e-6)
+
+
+def test_one_factor_rests_bit_for_bit_in_each_round_of_the_alternating_rule(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    study = study_of(*STAGES["alternate"])
+    received: list[Arrays] = []
+
+    def behave(instruction: Instruction, site: str) -> Answer:
+        answer = honest(instruction, site)
+        received.append(instruction.weights)
+        assert (
+            answer.change.keys()
+            == ({"w", "v"}, {B}, {A})[
+                0 if instruction.round_number == 1 else 1 + instruction.round_number % 2
+            ]
+        )
+        return answer
+
+    last = new_run(memory_path, study, hospitals(["a", "b"], behave)).weights
+    adapters = [*received[2::2], last]
+    for number, (one, two) in enumerate(pairwise(adapters)):
+        rests, moves = (A, B) if number % 2 == 0 else (B, A)
+        assert one[rests].tobytes() == two[rests].tobytes()
+        assert one[moves].tobytes() != two[moves].tobytes()
+
+
+def test_the_alternating_rule_gives_the_mean_of_the_sites_products_exactly(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    study = study_of(FULL, replace(LORA, rule="alternate", num_rounds=2))
+    products: list[NDArray[np.float64]] = []
+
+    def behave(instruction: Instruction, site: str) -> Answer:
+        answer = honest(instruction, site)
+        if instruction.round_number == study.num_rounds:
+            ended = {
+                name: tensor.astype(np.float64) + answer.change.get(name, 0.0)
+                for name, tensor in instruction.weights.items()
+            }
+            products.append(ended[B] @ ended[A])
+        return answer
+
+    found = new_run(memory_path, study, hospitals(behave=behave)).weights
+    np.testing.assert_allclose(
+        found[B].astype(np.float64) @ found[A], np.mean(products, axis=0), rtol=1e-5, atol=1e-6
+    )
+
+
+def spoilt(value: float) -> Behave:
+    def behave(instruction: Instruction, site: str) -> Answer:
+        update = honest(instruction, site)
+        return replace(update, change={**update.change, "w": np.full((2, 3), value, np.float32)})
+
+    return behave
+
+
+def changed(**fields: object) -> Behave:
+    return lambda instruction, site: replace(honest(instruction, site), **fields)  # type: ignore[arg-type]
+
+
+ROGUES: dict[str, tuple[Behave, RefusalCode, str]] = {
+    "NaN": (spoilt(np.nan), RefusalCode.NOT_FINITE, "tensor w "),
+    "infinity": (spoilt(np.inf), RefusalCode.NOT_FINITE, "tensor w "),
+    "a norm of 1e30": (spoilt(1e30), RefusalCode.NORM, "norm 2.45e+30"),
+    "a missing tensor": (
+        changed(change={"w": np.ones((2, 3), np.float32)}), RefusalCode.TENSORS, "tensor v ",
+    ),
+    "another round": (changed(round_number=9), RefusalCode.STALE, "round 9"),
+    "other weights": (changed(received_digest="x"), RefusalCode.STALE, "other weights"),
+    "another study": (changed(study_digest="x"), RefusalCode.STUDY, "another study"),
+    "fewer steps": (changed(num_steps=1), RefusalCode.STEPS, "1 local steps"),
+    "a refusal": (
+        lambda instruction, site: Refusal(code=RefusalCode.NO_CACHE, reason="no cache here"),
+        RefusalCode.NO_CACHE, "no cache here",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "code", "words"), ROGUES.values(), ids=ROGUES.keys())
+def test_a_refused_update_names_site_and_reason_and_does_not_move_a_bit(
+    study_of: StudyOf, memory_path: Path, answer: Behave, code: RefusalCode, words: str
+) -> None:
+    study = study_of(replace(FULL, num_rounds=2), num_sites=4)
+    ask = hospitals([*SITES, "rogue"], rogue("rogue", answer))
+    store = StudyStore.create(memory_path / "with", study)
+    assert bits(run_study(store, ask, start)) == bits(
+        new_run(memory_path / "without", study, hospitals())
+    )
+    refused = [part for part in store.parts() if part.state == "refused"]
+    assert [(part.number, part.site, part.code) for part in refused] == [
+        (1, "rogue", str(code)),
+        (2, "rogue", str(code)),
+    ]
+    assert words in refused[0].reason
+    assert [record.num_sites for record in store.rounds()] == [3, 3]
+
+
+def test_what_a_round_says_about_its_hospitals_is_kept(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    store = StudyStore.create(memory_path, study_of(replace(FULL, num_rounds=1)))
+    run_study(store, hospitals(), start)
+    (part, *others) = store.parts()
+    assert len(others) == 2
+    assert (part.site, part.state, part.attempt) == ("a", "admitted", 1)
+    assert (part.loss, part.held_out_loss, part.num_records, part.num_files) == (0.5, 0.25, 11, 20)
+    assert (part.bytes_down, part.bytes_up) == (100, 4 * (6 + 4))
+    (record,) = store.rounds()
+    assert (record.loss, record.held_out_loss) == (0.5, 0.25)
+
+
+def test_a_hospital_that_is_asked_twice_received_the_bytes_twice(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    def ask(instruction: Instruction) -> Iterator[Event]:
+        yield Asked(site="a", bytes_down=70)
+        yield Asked(site="a", bytes_down=30)
+        yield Answered(site="a", answer=honest(instruction, "a"))
+
+    store = StudyStore.create(memory_path, study_of(replace(FULL, num_rounds=1), min_sites=1))
+    run_study(store, ask, start)
+    assert [part.bytes_down for part in store.parts()] == [100]
+
+
+def test_a_round_without_quorum_is_tried_as_often_as_the_study_allows_and_commits_nothing(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def behave(instruction: Instruction, site: str) -> Answer:
+        asked.append(site)
+        return honest(instruction, site) if site == "a" else changed(num_steps=0)(instruction, site)
+
+    store = StudyStore.create(memory_path, study_of(FULL, max_attempts=4))
+    with pytest.raises(QuorumNotMet, match="round 1 has 1 admitted updates of at least 2"):
+        run_study(store, hospitals(behave=behave), start)
+    assert asked == list(SITES) * 4
+    assert store.load_state() is None
+    assert list((store.folder / "rounds").iterdir()) == []
+    assert {part.attempt for part in store.parts()} == {4}
+
+
+def test_a_study_that_missed_its_quorum_goes_on_when_it_is_run_again(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    study = study_of(FULL)
+
+    def behave(instruction: Instruction, site: str) -> Answer:
+        broken = instruction.round_number == 2 and site != "a"
+        return (changed(num_steps=0) if broken else honest)(instruction, site)
+
+    store = StudyStore.create(memory_path / "stopped", study)
+    with pytest.raises(QuorumNotMet):
+        run_study(store, hospitals(behave=behave), start)
+    resumed = bits(new_run(memory_path / "stopped", study, hospitals()))
+    assert resumed == bits(new_run(memory_path / "calm", study, hospitals()))
+
+
+def test_a_hospital_of_an_earlier_attempt_is_no_part_of_the_round(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    attempts = iter([["early"], ["a", "b"]])
+
+    def ask(instruction: Instruction) -> Iterator[Event]:
+        return hospitals(next(attempts))(instruction)
+
+    store = StudyStore.create(memory_path, study_of(replace(FULL, num_rounds=1)))
+    run_study(store, ask, start)
+    assert [(part.site, part.attempt) for part in store.parts()] == [("a", 2), ("b", 2)]
+
+
+def test_an_attempts_changes_do_not_reach_the_next_attempt(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    attempts = iter([["early"], ["a", "b"]])
+
+    def ask(instruction: Instruction) -> Iterator[Event]:
+        return hospitals(next(attempts))(instruction)
+
+    study = study_of(replace(FULL, num_rounds=1))
+    assert bits(new_run(memory_path / "1", study, ask)) == bits(
+        new_run(memory_path / "2", study, hospitals(["a", "b"]))
+    )
+
+
+class Killed(BaseException):
+    """Stands for the death of the process."""
+
+
+@pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES.keys())
+def test_a_study_killed_in_every_round_ends_with_the_bits_of_an_undisturbed_one(
+    study_of: StudyOf, memory_path: Path, stages: tuple[FullStage | LoraStage, ...]
+) -> None:
+    study = study_of(*stages)
+    deaths: set[int] = set()
+
+    def mortal(instruction: Instruction) -> Iterator[Event]:
+        for event in hospitals()(instruction):
+            yield event
+            answered = isinstance(event, Answered) and event.site == "b"
+            if answered and instruction.round_number not in deaths:
+                deaths.add(instruction.round_number)
+                raise Killed
+
+    state = None
+    while state is None:
+        with suppress(Killed):
+            state = new_run(memory_path / "killed", study, mortal)
+    assert deaths == set(range(1, study.num_rounds + 1))
+    assert bits(state) == bits(new_run(memory_path / "calm", study, hospitals()))
+
+
+MORTAL = """
+import itertools, os, shutil, signal, sys
+from pathlib import Path
+
+root, folder, study = sys.argv[1:]
+sys.path[:0] = [root, root + "/tests"]
+from federation.config import parse_study
+from server.rounds import run_study
+from server.store import StudyStore
+from test_server_rounds import hospitals, start
+
+def mortal(function, lives):
+    def call(*args, **kwargs):
+        if next(lives) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return call
+
+def arm(lives):
+    os.fsync, os.replace = mortal(os.fsync, lives), mortal(os.replace, lives)
+    shutil.rmtree, Path.rename = mortal(shutil.rmtree, lives), mortal(Path.rename, lives)
+    StudyStore._execute = mortal(StudyStore._execute, lives)
+
+def live_once(number):
+    commit = StudyStore.commit
+    def mortal_commit(self, state, **facts):
+        if state.round_number == 3:
+            arm(itertools.count(number, -1))
+        commit(self, state, **facts)
+        if state.round_number == 3:
+            os._exit(0)
+    StudyStore.commit = mortal_commit
+    run_study(StudyStore.create(Path(folder, str(number)), parse_study(study)), hospitals(), start)
+
+for number in itertools.count():
+    if not os.fork():
+        live_once(number)
+    if os.wait()[1] != signal.SIGKILL:
+        break
+"""
+
+
+@pytest.mark.slow
+def test_a_study_killed_anywhere_in_a_commit_ends_with_the_bits_of_an_undisturbed_one(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    study = study_of(replace(FULL, num_rounds=2, ema_decay=0.5), replace(LORA, num_rounds=2))
+    root = str(Path(__file__).parents[1])
+    subprocess.run(
+        [sys.executable, "-c", MORTAL, root, str(memory_path), study_json(study)],
+        check=True,
+        timeout=120,
+    )
+    calm = bits(new_run(memory_path / "calm", study, hospitals()))
+    survivors = sorted(path for path in memory_path.iterdir() if path.name != "calm")
+    reached = []
+    for folder in survivors:
+        reached.append(len(StudyStore.create(folder, study).rounds()))
+        assert bits(new_run(folder, study, hospitals())) == calm
+    assert len(survivors) > 10
+    assert set(reached) == {2, 3}
+
+
+def test_the_moving_average_follows_the_weights(study_of: StudyOf, memory_path: Path) -> None:
+    study = study_of(replace(FULL, num_rounds=2, ema_decay=0.75))
+    first = new_run(
+        memory_path / "1", study_of(replace(FULL, num_rounds=1, ema_decay=0.75)), hospitals()
+    )
+    second = new_run(memory_path / "2", study, hospitals())
+    assert digest_arrays(first.average) == digest_arrays(first.weights)
+    wanted = 0.75 * first.weights["w"] + 0.25 * second.weights["w"]
+    assert first.weights["w"].tobytes() != second.weights["w"].tobytes()
+    np.testing.assert_allclose(second.average["w"], wanted, rtol=1e-5)
+
+
+def test_an_adapter_stage_freezes_the_average_and_names_its_digest(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    full = replace(FULL, num_rounds=2, ema_decay=0.75)
+    base = new_run(memory_path / "full", study_of(full), hospitals()).average
+    seen: list[Instruction] = []
+
+    def behave(instruction: Instruction, site: str) -> Answer:
+        seen.append(instruction)
+        return honest(instruction, site)
+
+    state = new_run(memory_path / "both", study_of(full, LORA), hospitals(behave=behave))
+    assert {instruction.base_digest for instruction in seen if instruction.round_number <= 2} == {
+        ""
+    }
+    late = [instruction for instruction in seen if instruction.round_number > 2]
+    assert {instruction.base_digest for instruction in late} == {digest_arrays(base)}
+    assert all(digest_arrays(instruction.base or {}) == digest_arrays(base) for instruction in late)
+    assert digest_arrays(state.base) == digest_arrays(base)
+
+
+def test_a_second_full_stage_starts_without_the_momentum_of_the_first(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    one = replace(FULL, num_rounds=2, outer=OuterStep(learning_rate=0.7, momentum=0.9))
+    study = study_of(one, replace(one, num_rounds=1))
+
+    def go_on(study: StudyConfig, stage: int, before: Arrays) -> Arrays:
+        return before or start(study, stage, before)
+
+    state = run_study(StudyStore.create(memory_path / "2", study), hospitals(), go_on)
+    before = run_study(StudyStore.create(memory_path / "1", study_of(one)), hospitals(), go_on)
+    change = np.mean(
+        [drawn((2, 3), site, 3, digest_arrays(before.weights), "w") for site in SITES], axis=0
+    )
+    np.testing.assert_allclose(state.momentum["w"], change, atol=1e-6)
+
+
+def test_a_refusal_is_logged_with_round_site_and_reason(
+    study_of: StudyOf, memory_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        ask = hospitals(behave=rogue("c", changed(num_steps=1)))
+        new_run(memory_path, study_of(replace(FULL, num_rounds=1)), ask)
+    assert "round 1: c is refused: it made 1 local steps, 2 were asked for" in caplog.text
