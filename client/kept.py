@@ -5,11 +5,13 @@ sends the same bytes; it never trains the same round twice.
 """
 
 import json
+import math
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
-from federation.files import sync_folder
+from federation.files import hold_lock, sync_folder
 from federation.messages import Update
 from model.arrays import Arrays, load_arrays, replacing, save_arrays
 
@@ -22,6 +24,10 @@ class KeptRounds:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Be the only process that trains for this study."""
+        return hold_lock(self.folder / "lock", patience_seconds=math.inf)
 
     def find(self, round_number: int, received_digest: str) -> Update | None:
         """The finished update of a round, if it was trained from these very weights."""

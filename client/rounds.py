@@ -59,8 +59,9 @@ def answer(site: SiteConfig, instruction: Instruction) -> Answer:
     try:
         task = check(instruction)
         kept = KeptRounds(site.state_path / "studies" / task.digest[:12])
-        update = kept.find(instruction.round_number, task.received_digest)
-        return update or train(site, task, kept)
+        with kept.lock():  # asked again while still training: wait, then send what that gave
+            update = kept.find(instruction.round_number, task.received_digest)
+            return update or train(site, task, kept)
     except NotTaken as err:
         logger.warning("round %d is not taken: %s", instruction.round_number, err)
         return err.refusal

@@ -25,6 +25,18 @@ Rate = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """Plain YAML, in which a key that stands twice in one place is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
+        """Build one mapping, unless a key repeats."""
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                raise yaml.MarkedYAMLError(problem="repeated key", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 class ConfigError(ValueError):
     """A configuration file that cannot be used as it stands."""
 
@@ -145,8 +157,11 @@ class RoundRules:
     """Once the quorum is met, how long a round stays open for hospitals that are not connected."""
     max_attempts: Positive = 3
     """Attempts at one round before the study stops and asks for a person."""
+    retry_seconds: Rate = 30.0
+    """Pause before a round is tried again."""
     site_weights: Literal["uniform", "records"] = "uniform"
-    """Weight of a hospital in the mean: all equal, or its number of usable records (must be shared)."""
+    """Weight of a hospital in the mean: all equal, or its number of usable records (must be shared;
+    nobody counts for more than ten times the median)."""
     max_norm_ratio: Annotated[float, Field(gt=1.0)] = 4.0
     """A change whose L2 norm is more than this many times the cohort's median is refused."""
 
@@ -269,7 +284,7 @@ def load_config(path: Path, schema: type[Config]) -> Config:
         ConfigError: naming the file and every complaint, one a line.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  a safe loader
     except OSError as err:
         raise ConfigError(
             f"{path} cannot be read ({err.strerror}): check the name you typed"

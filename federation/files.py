@@ -44,15 +44,15 @@ def make_private_folder(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
+def hold_lock(path: Path, *, patience_seconds: float = LOCK_PATIENCE_SECONDS) -> Iterator[None]:
     """Be the only process that works on a folder; the system lets go when the process dies.
 
     Raises:
-        AlreadyRunning: if another holder does not let go within half a second.
+        AlreadyRunning: if another holder does not let go in time.
     """
     make_private_folder(path.parent)
     with path.open("ab") as file:
-        if not _acquire(file.fileno(), patience_seconds=LOCK_PATIENCE_SECONDS):
+        if not _acquire(file.fileno(), patience_seconds=patience_seconds):
             raise AlreadyRunning(path)
         yield
 

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from safetensors.numpy import load, save
 
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from model.arrays import Arrays
+
+BLOB, STYPE = "tensors", "safetensors"
 
 PROTOCOL = 1
 """Raised whenever a message changes meaning; both sides must match."""
@@ -154,20 +157,16 @@ def _number(header: Header, name: str) -> float:
 
 
 def _pack(arrays: Arrays) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.ascontiguousarray(arrays[name])) for name in sorted(arrays)})
+    """All tensors as one safetensors blob: Flower handles, stores and confirms every array by itself."""
+    blob = save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)})
+    return ArrayRecord({BLOB: Array(dtype="uint8", shape=(len(blob),), stype=STYPE, data=blob)})
 
 
 def _unpack(record: RecordDict, name: str) -> dict[str, np.ndarray]:
-    if name not in record.array_records:
+    arrays = record.array_records.get(name)
+    if arrays is None or set(arrays) != {BLOB} or arrays[BLOB].stype != STYPE:
         raise Unreadable(name)
-    return {key: _unpack_array(key, array) for key, array in record.array_records[name].items()}
-
-
-def _unpack_array(name: str, array: Array) -> np.ndarray:
     try:
-        tensor = array.numpy()  # reads numpy's own format, and nothing pickled
-    except Exception as err:  # what numpy raises for foreign bytes is no closed list
-        raise Unreadable(f"tensor {name[:80]!r}") from err
-    if not isinstance(tensor, np.ndarray):  # numpy opens a zip file as a collection of arrays
-        raise Unreadable(f"tensor {name[:80]!r}")
-    return tensor
+        return dict(load(arrays[BLOB].data))
+    except Exception as err:  # what safetensors and numpy raise for foreign bytes is no closed list
+        raise Unreadable(name) from err

@@ -4,7 +4,7 @@ Structure, finiteness and the amount of work are checked as an update arrives; i
 once the round is closed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -36,18 +36,25 @@ def inspect(update: Update, expected: Expectation) -> Refusal | None:
     )
 
 
-def inspect_norms(norms: Mapping[str, float], *, max_ratio: float) -> dict[str, Refusal]:
-    """Refusals for sites whose change is far larger than the cohort's median.
+def inspect_norms(
+    norms: Mapping[str, float], *, earlier: Sequence[float], max_ratio: float
+) -> dict[str, Refusal]:
+    """Refusals for sites whose change is far larger than the median.
 
-    Two sites have no majority: with fewer than three nobody is refused.
+    Args:
+        norms: Site name to the norm of its change in this round.
+        earlier: Norms of changes admitted earlier in the stage; they stand in for a majority where this
+            round has fewer than three changes.
+        max_ratio: Largest accepted multiple of the median.
     """
-    if len(norms) < 3:
+    cohort = list(norms.values()) if len(norms) >= 3 else [*earlier]
+    if len(cohort) < 3:
         return {}
-    limit = max_ratio * median(norms.values())
+    limit = max_ratio * median(cohort)
     return {
         site: Refusal(
             code=RefusalCode.NORM,
-            reason=f"its change has norm {norm:.3g}, more than {max_ratio:g} times the cohort's median",
+            reason=f"its change has norm {norm:.3g}, more than {max_ratio:g} times the median",
         )
         for site, norm in sorted(norms.items())
         if norm > limit

@@ -5,11 +5,14 @@ same bits whatever the order of arrival. One change is in memory at a time.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.arrays import Arrays
+
+MAX_WEIGHT_RATIO = 10.0
 
 Load = Callable[[str], Arrays]
 """Site name -> that site's change."""
@@ -30,11 +33,14 @@ def site_shares(records: Mapping[str, int], *, weighting: str) -> dict[str, floa
     """Each site's share of the mean, in site order; the shares sum to 1.
 
     Args:
-        records: Site name to number of usable records.
+        records: Site name to number of usable records, as the site says; more than ten times the median
+            counts as that.
         weighting: ``uniform`` or ``records``.
     """
+    limit = MAX_WEIGHT_RATIO * median(records.values())
     weights = {
-        site: 1.0 if weighting == "uniform" else float(records[site]) for site in sorted(records)
+        site: 1.0 if weighting == "uniform" else min(float(records[site]), limit)
+        for site in sorted(records)
     }
     total = sum(weights.values())
     return {site: weight / total for site, weight in weights.items()}
@@ -84,12 +90,13 @@ def add(
     weights: Arrays, change: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, NDArray[np.float32]]:
     """Weights plus a change in float64, rounded once to float32; tensors without a change stay as they are."""
-    return {
-        name: _moved(tensor, change[name]).astype(np.float32)
-        if name in change
-        else np.asarray(tensor)
-        for name, tensor in weights.items()
-    }
+    with np.errstate(over="ignore"):  # the round loop refuses weights that are not finite
+        return {
+            name: _moved(tensor, change[name]).astype(np.float32)
+            if name in change
+            else np.asarray(tensor)
+            for name, tensor in weights.items()
+        }
 
 
 def l2_norm(tensors: Iterable[NDArray[np.float32]]) -> float:

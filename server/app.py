@@ -12,7 +12,7 @@ from federation.processes import die_with_parent
 from server.aggregation import QuorumNotMet
 from server.export import export_models
 from server.hospitals import Hospitals
-from server.rounds import run_study
+from server.rounds import Diverged, run_study
 from server.start import starting_weights
 from server.store import DamagedRound, StudyStore, find_study
 
@@ -37,7 +37,7 @@ def conduct(store: StudyStore, grid: Grid) -> None:
         try:
             state = run_study(store, hospitals.ask, starting_weights)
             export_models(store, state)
-        except (QuorumNotMet, DamagedRound) as err:
+        except (QuorumNotMet, Diverged, DamagedRound) as err:
             store.set_fact("stopped", str(err))
             return
         store.set_fact("finished", str(time.time()))

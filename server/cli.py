@@ -12,6 +12,7 @@ app = typer.Typer(no_args_is_help=True, help="Coordinate a study across hospital
 State = Annotated[
     Path, typer.Option("--state", help="Folder for everything the coordinator keeps.")
 ]
+NOT_READY = 1
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
 
 
@@ -81,24 +82,35 @@ def run(
 
 @app.command()
 def status(state: State, as_json: Json = False) -> None:
-    """Show the coordinator and its studies; exit code 0 means that hospitals can connect."""
+    """Show the coordinator and its studies; exit code 0 means that hospitals can connect, 1 that they cannot."""
     from dataclasses import asdict
 
-    from server.endpoint import read_endpoint
+    from server.endpoint import CoordinatorNotRunning, read_endpoint
     from server.progress import headline
     from server.status import study_status
     from server.store import all_studies
 
-    endpoint = read_endpoint(state.resolve())
+    if not state.is_dir():
+        raise CoordinatorNotRunning(state)
+    try:
+        endpoint = read_endpoint(state.resolve())
+        lines = [f"coordinator: up on {endpoint.host}:{endpoint.port}"]
+    except CoordinatorNotRunning:
+        endpoint, lines = None, [f"coordinator: not running in {state}"]
     studies = [study_status(store) for store in all_studies(state.resolve())]
-    lines = [f"coordinator is up on {endpoint.host}:{endpoint.port}"]
     for each in studies:
         lines += [headline(each), *([f"  {each.reason}"] if each.reason else [])]
         lines += [
             f"  {part.site}: {part.state} {part.reason}".rstrip() for part in each.latest_parts
         ]
-    facts = {"port": endpoint.port, "studies": [asdict(each) for each in studies]}
+    facts = {
+        "up": endpoint is not None,
+        "port": endpoint.port if endpoint else None,
+        "studies": [asdict(each) for each in studies],
+    }
     emit(facts, "\n".join(lines), as_json=as_json)
+    if endpoint is None:
+        raise typer.Exit(NOT_READY)
 
 
 def _silent(_line: str) -> None:

@@ -104,7 +104,8 @@ class Hospitals:
     def _online(self) -> dict[str, Node]:
         """Connected hospitals by name."""
         nodes = {}
-        for info in self.grid.get_nodes():
+        infos = sorted(self.grid.get_nodes(), key=lambda info: info.last_activated_at or "")
+        for info in infos:  # of two nodes under one name, the one that came last
             site = info.name or self._ask_name(info.node_id)
             nodes[site] = Node(
                 site=site, node_id=info.node_id, activation=info.last_activated_at or ""

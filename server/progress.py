@@ -104,9 +104,13 @@ def _round_line(status: StudyStatus, record: RoundRecord) -> str:
     left = status.seconds_left
     when = f", {clock(left)} left" if left else ""
     return (
-        f"round {record.number} of {status.num_rounds}: {record.num_sites} hospitals, loss {_number(record.loss)}, "
+        f"round {record.number} of {status.num_rounds}: {_hospitals(record.num_sites)}, loss {_number(record.loss)}, "
         f"held-out {_number(record.held_out_loss)}{counts}, {down:.1f} MB down, {up:.1f} MB up{when}"
     )
+
+
+def _hospitals(count: int) -> str:
+    return "1 hospital" if count == 1 else f"{count} hospitals"
 
 
 def _refusal_line(part: Part) -> str:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from federation.config import (
     FullStage,
     LoraStage,
@@ -40,6 +42,16 @@ class Answered:
 
     site: str
     answer: Answer
+
+
+class Diverged(RuntimeError):
+    """Admitted changes led to weights that are not finite."""
+
+    def __init__(self, round_number: int) -> None:
+        super().__init__(
+            f"round {round_number} would make the model's weights infinite, so it is not committed: lower the "
+            f"learning rate or max_norm_ratio in a new study"
+        )
 
 
 Event = Asked | Answered
@@ -86,14 +98,19 @@ def run_round(store: StudyStore, state: GlobalState, ask: Ask) -> GlobalState:
 
     Raises:
         QuorumNotMet: after ``max_attempts`` attempts.
+        Diverged: if admitted changes lead to weights that are not finite.
     """
     rules, number = store.study.rounds, state.round_number + 1
     parts: list[Part] = []
     for attempt in range(1, rules.max_attempts + 1):
+        if attempt > 1:
+            time.sleep(rules.retry_seconds)
         started = time.monotonic()
         parts = collect(store, state, ask, attempt=attempt)
         if len(parts) >= rules.min_sites:
             reached = aggregate(store, state, parts)
+            if not all(np.isfinite(tensor).all() for tensor in reached.weights.values()):
+                raise Diverged(number)
             index, _ = store.study.stage_of(number)
             store.commit(reached, stage=index, parts=parts, seconds=time.monotonic() - started)
             store.clear_changes()
@@ -119,7 +136,7 @@ def collect(store: StudyStore, state: GlobalState, ask: Ask, *, attempt: int) ->
         base=state.base or None,
         base_digest=state.base_digest,
     )
-    expected, norms = expectation(study, state), {}
+    expected = expectation(study, state)
     parts: dict[str, Part] = {}
     for event in ask(instruction):
         part = parts.get(
@@ -131,13 +148,22 @@ def collect(store: StudyStore, state: GlobalState, ask: Ask, *, attempt: int) ->
             part = settle(part, event.answer, expected)
             if part.state == "admitted" and isinstance(event.answer, Update):
                 store.keep_change(event.site, event.answer.change)
-                norms[event.site] = l2_norm(event.answer.change.values())
+                part = replace(part, norm=l2_norm(event.answer.change.values()))
         parts[event.site] = part
         store.record(part)
-    for site, refusal in inspect_norms(norms, max_ratio=study.rounds.max_norm_ratio).items():
+    for site, refusal in outliers(store, parts, number).items():
         parts[site] = refused(parts[site], refusal)
         store.record(parts[site])
     return [parts[site] for site in sorted(parts) if parts[site].state == "admitted"]
+
+
+def outliers(store: StudyStore, parts: dict[str, Part], number: int) -> dict[str, Refusal]:
+    """Refusals for admitted changes far larger than this round's others, or than earlier ones if those are few."""
+    study = store.study
+    norms = {site: part.norm for site, part in parts.items() if part.norm is not None}
+    first = study.first_round_of(study.stage_of(number)[0])
+    earlier = [part.norm for part in store.parts() if part.norm and first <= part.number < number]
+    return inspect_norms(norms, earlier=earlier, max_ratio=study.rounds.max_norm_ratio)
 
 
 def settle(part: Part, answer: Answer, expected: Expectation) -> Part:
@@ -188,10 +214,10 @@ def aggregate(store: StudyStore, state: GlobalState, parts: list[Part]) -> Globa
     if isinstance(stage, FullStage):
         change = mean_change(shares, store.load_change)
         weights, momentum = outer_step(state.weights, state.momentum, change, stage.outer)
-        average = update_average(state.average or weights, weights, decay=stage.ema_decay)
-        return state.next(
-            weights=weights, momentum=momentum, average=average if stage.ema_decay > 0 else {}
-        )
+        average: Arrays = {}
+        if stage.ema_decay > 0:
+            average = update_average(state.average or weights, weights, decay=stage.ema_decay)
+        return state.next(weights=weights, momentum=momentum, average=average)
     if stage.rule == "product-svd":
         return state.next(
             weights=mean_product(state.weights, shares, store.load_change), momentum={}, average={}

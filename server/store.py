@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS rounds (
   loss REAL, held_out_loss REAL, num_sites INTEGER NOT NULL, seconds REAL NOT NULL, committed REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS parts (
   number INTEGER NOT NULL, site TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, code TEXT NOT NULL,
-  reason TEXT NOT NULL, loss REAL, held_out_loss REAL, seconds REAL, num_records INTEGER, num_files INTEGER,
+  reason TEXT NOT NULL, loss REAL, held_out_loss REAL, seconds REAL, norm REAL, num_records INTEGER, num_files INTEGER,
   bytes_down INTEGER NOT NULL, bytes_up INTEGER NOT NULL, time REAL NOT NULL, PRIMARY KEY (number, site));
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
@@ -54,6 +54,8 @@ class Part:
     loss: float | None = None
     held_out_loss: float | None = None
     seconds: float | None = None
+    norm: float | None = None
+    """L2 norm of the change."""
     num_records: int = 0
     num_files: int = 0
     bytes_down: int = 0

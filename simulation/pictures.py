@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from model.conditioning import Metadata, Schema
 from model.sampler import sample
@@ -22,7 +22,7 @@ COLUMNS = (
     *("edema", "pneumothorax", "lung_lesion", "support_devices"),
 )
 ROWS = (("PA", "F", 30.0), ("PA", "M", 55.0), ("AP", "F", 65.0), ("AP", "M", 80.0))
-NUM_STEPS, GUIDANCE = 20, 2.0
+NUM_STEPS, GUIDANCE = 20, 1.25
 INK, MUTED, ACCENT, OTHERS = (
     "#1c2733",
     "#6b7785",
@@ -59,8 +59,14 @@ def draw_samples(path: Path, network: RectifiedFlowTransformer, schema: Schema) 
     figure.savefig(path)
 
 
-def draw_losses(path: Path, status: StudyStatus) -> None:
-    """Training and held-out loss of every hospital over the rounds."""
+def draw_losses(path: Path, status: StudyStatus, *, adapter_start: int | None) -> None:
+    """Training and held-out loss of every hospital over the rounds.
+
+    Args:
+        path: The PNG.
+        status: A finished study.
+        adapter_start: Round from which an adapter trains, or None.
+    """
     figure = Figure(figsize=(9, 3.2), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     sites = sorted({part.site for part in status.parts})
@@ -77,18 +83,15 @@ def draw_losses(path: Path, status: StudyStatus) -> None:
         axes.set_xlabel("round", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _plain(axes)
-        starts = [
-            record.number for record in status.rounds if record.stage > status.rounds[0].stage
-        ]
-        if starts:
-            axes.axvline(starts[0] - 0.5, color=MUTED, linewidth=0.8, linestyle=":")
-            axes.text(
-                starts[0] - 0.4, axes.get_ylim()[1], "adapter", fontsize=7, va="top", color=MUTED
-            )
+        if adapter_start is not None:
+            axes.axvline(adapter_start - 0.5, color=MUTED, linewidth=0.8, linestyle=":")
+            where = (adapter_start - 0.4, axes.get_ylim()[1])
+            axes.annotate("adapter", where, fontsize=7, va="top", color=MUTED)
     left.set_ylabel("loss", fontsize=8)
     left.set_yscale("log")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    left.yaxis.set_minor_formatter(FormatStrFormatter("%g"))
+    left.yaxis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside lower center", ncols=min(4, len(sites)), fontsize=8, frameon=False)
     figure.savefig(path)
 

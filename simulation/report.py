@@ -23,7 +23,9 @@ def write_report(layout: Layout, store: StudyStore, summary: Summary) -> Path:
     adapter = adapter_path(store)
     network, schema = load_network(model_path(store), adapter if adapter.exists() else None)
     draw_samples(layout.out / "samples.png", network, schema)
-    draw_losses(layout.out / "losses.png", status)
+    last = len(store.study.stages) - 1
+    adapter_start = store.study.first_round_of(last) if adapter.exists() else None
+    draw_losses(layout.out / "losses.png", status, adapter_start=adapter_start)
     draw_comparison(layout.out / "comparison.png", summary)
     environment = Environment(
         loader=PackageLoader("simulation"), autoescape=select_autoescape(default=True)

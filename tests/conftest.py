@@ -52,7 +52,7 @@ def study_of() -> Callable[..., StudyConfig]:
             name="toy",
             seed=seed,
             model=ModelChoice(size="tiny", image_size=IMAGE_SIZE),
-            rounds=RoundRules(**{"num_sites": 3, "min_sites": 2, **rules}),
+            rounds=RoundRules(**{"num_sites": 3, "min_sites": 2, "retry_seconds": 0.01, **rules}),
             stages=stages,
         )
 

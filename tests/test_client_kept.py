@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,3 +155,20 @@ def test_a_hospital_killed_anywhere_while_it_keeps_an_update_has_the_old_state_o
         assert not list(folder.glob("round-*.*"))
     assert len(survivors) > 20
     assert reached == {10, 20, 21, 30}
+
+
+def test_a_second_process_waits_until_the_first_has_finished_the_round(tmp_path: Path) -> None:
+    first, second = KeptRounds(tmp_path / "study"), KeptRounds(tmp_path / "study")
+    order: list[str] = []
+
+    def answer_again() -> None:
+        with second.lock():
+            order.append("second")
+
+    with first.lock():
+        thread = threading.Thread(target=answer_again)
+        thread.start()
+        thread.join(0.3)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]

@@ -97,7 +97,7 @@ def test_the_defaults_in_the_reference_are_the_defaults_in_the_code() -> None:
         if hasattr(holder, name)
     }
     values["rule"] = LoraStage(kind="lora", num_rounds=1, local=local, rank=1, alpha=1.0).rule
-    assert len(stated) == 16
+    assert len(stated) == 17
     assert stated == values
 
 
@@ -312,3 +312,10 @@ def test_the_coordinators_address_is_a_host_and_a_port(tmp_path: Path, coordinat
 def test_a_site_name_is_fit_for_a_file_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="site_name: "):
         load_site(written(tmp_path, SITE | {"site_name": name}))
+
+
+def test_a_key_that_stands_twice_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("name: a\nseed: 1\nname: b\n")
+    with pytest.raises(ConfigError, match=r"not valid YAML \(line 3\)"):
+        load_study(path)

@@ -113,17 +113,22 @@ def test_records_must_be_told_where_they_decide_the_weight() -> None:
 
 
 def test_a_change_far_above_the_cohorts_median_is_refused() -> None:
-    refusals = inspect_norms({"a": 1.0, "b": 1.2, "c": 1e30}, max_ratio=4.0)
+    refusals = inspect_norms({"a": 1.0, "b": 1.2, "c": 1e30}, earlier=[], max_ratio=4.0)
     assert refusals.keys() == {"c"}
     assert refusals["c"].code == RefusalCode.NORM
-    assert "norm 1e+30, more than 4 times the cohort's median" in refusals["c"].reason
+    assert "norm 1e+30, more than 4 times the median" in refusals["c"].reason
 
 
 @pytest.mark.parametrize("norms", [{}, {"a": 1e30}, {"a": 1.0, "b": 1e30}])
 def test_two_sites_have_no_majority(norms: dict[str, float]) -> None:
-    assert inspect_norms(norms, max_ratio=4.0) == {}
+    assert inspect_norms(norms, earlier=[1.0, 1.0], max_ratio=4.0) == {}
+
+
+def test_earlier_changes_stand_in_where_a_round_has_no_majority() -> None:
+    refusals = inspect_norms({"a": 1.0, "b": 1e30}, earlier=[1.1, 0.9, 1.3], max_ratio=4.0)
+    assert refusals.keys() == {"b"}
 
 
 @given(st.dictionaries(st.text(), st.floats(0.0, 1e30), min_size=3), st.floats(1.01, 100.0))
 def test_more_than_half_of_a_cohort_always_passes(norms: dict[str, float], ratio: float) -> None:
-    assert len(inspect_norms(norms, max_ratio=ratio)) <= len(norms) / 2
+    assert len(inspect_norms(norms, earlier=[], max_ratio=ratio)) <= len(norms) / 2

@@ -220,6 +220,7 @@ def test_a_hospital_that_has_restarted_is_asked_again_and_its_old_answer_is_stil
     assert grid.asked() == ["a", "a"]
     assert sum(isinstance(event, Asked) for event in events) == 2
     assert isinstance(answers(events)["a"], Update)
+    assert clock.offset < 100.0
 
 
 def test_a_connected_hospital_that_stays_silent_is_asked_again_after_half_an_hour() -> None:

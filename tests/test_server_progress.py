@@ -60,7 +60,7 @@ def test_plain_lines_say_each_thing_once(store: StudyStore) -> None:
     assert lines == [
         "round 1: general does not count (norm): norm [/red] 9",
         (
-            "round 1 of 3: 1 hospitals, loss 0.5123, held-out 0.2500, 481 of 490 files usable, "
+            "round 1 of 3: 1 hospital, loss 0.5123, held-out 0.2500, 481 of 490 files usable, "
             "2.0 MB down, 1.0 MB up, 01:30 left"
         ),
     ]

@@ -27,7 +27,7 @@ from federation.messages import Answer, Instruction, Refusal, RefusalCode, Updat
 from federation.schedule import trained_tensors
 from model.arrays import Arrays, digest_arrays
 from server.aggregation import QuorumNotMet
-from server.rounds import Answered, Ask, Asked, Event, run_study
+from server.rounds import Answered, Ask, Asked, Diverged, Event, run_study
 from server.state import GlobalState
 from server.store import StudyStore
 
@@ -467,3 +467,18 @@ def test_a_refusal_is_logged_with_round_site_and_reason(
         ask = hospitals(behave=rogue("c", changed(num_steps=1)))
         new_run(memory_path, study_of(replace(FULL, num_rounds=1)), ask)
     assert "round 1: c is refused: it made 1 local steps, 2 were asked for" in caplog.text
+
+
+def test_changes_that_would_make_the_model_infinite_are_never_committed(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    def explode(instruction: Instruction, site: str) -> Update:
+        update = honest(instruction, site)
+        largest = {name: np.full_like(part, 3e38) for name, part in update.change.items()}
+        return replace(update, change=largest)
+
+    stage = replace(FULL, outer=OuterStep(learning_rate=2.0))
+    store = StudyStore.create(memory_path, study_of(stage, num_sites=1, min_sites=1))
+    with pytest.raises(Diverged, match="lower the learning rate"):
+        run_study(store, hospitals(("a",), explode), start)
+    assert store.rounds() == []
