@@ -38,5 +38,12 @@ demo: install  ## three hospitals train one model on this machine
 compose-test:  ## a coordinator and three hospitals in containers, one of them lost and found
 	@PYTHON=$(PYTHON) containers/compose_test.sh
 
+faults: install  ## kill a real federation's coordinator at many moments
+	FEDCXR_KILL_AFTER=0,1,2,3,5,8,12,16 $(BIN)/pytest tests/faults
+
+bench: install  ## ratios, measured in one run
+	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py tiny 64 8
+	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py small 256 2
+
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) out wheels .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

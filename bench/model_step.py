@@ -1,7 +1,7 @@
-"""How long a training step and a batch of samples take; run with OMP_NUM_THREADS=1.
+"""How much of the processor's matrix rate a training step reaches; run with OMP_NUM_THREADS=1.
 
-`python bench/model_step.py tiny 64 16` prints seconds per step in float32 and under bfloat16
-autocast, and seconds for 32 radiographs of 20 Heun steps.
+`python bench/model_step.py tiny 64 8` prints the share in float32 and under bfloat16 autocast, both of the
+float32 rate measured in the same run.
 """
 
 import sys
@@ -14,7 +14,7 @@ import torch
 from model.conditioning import Schema
 from model.config import model_config
 from model.flow import draw_noise, flow_loss
-from model.sampler import sample
+from model.table import size_table
 from model.transformer import RectifiedFlowTransformer, initial_network
 
 REPEATS = 10
@@ -51,30 +51,26 @@ def training_step(
     return step
 
 
+def matmul_rate() -> float:
+    """Multiplications and additions a second of one large float32 matrix product."""
+    side = 1024
+    left, right = torch.rand(side, side), torch.rand(side, side)
+    return 2 * side**3 / median_seconds(lambda: left @ right, REPEATS)
+
+
 def main(size: str, image_size: int, batch: int) -> None:
     """Measure one size at one resolution and one batch."""
     network = initial_network(model_config(size, image_size), Schema(), 1)
+    work = next(row for row in size_table([image_size]) if row.size == size).training_flops * batch
+    rate = matmul_rate()
     for half in (False, True):
         step = training_step(network, image_size, batch, half=half)
-        seconds = median_seconds(step, REPEATS)
+        share = work / median_seconds(step, REPEATS) / rate
+        kind = "bf16" if half else "fp32"
         print(
-            f"{size} {image_size} px batch {batch} {'bf16' if half else 'fp32'}: {seconds:.4f} s a step"
+            f"{size} at {image_size} px, batch {batch}, {kind}: a training step runs at {share:.2f} of "
+            "this processor's float32 matrix rate"
         )
-
-    def draw() -> torch.Tensor:
-        return sample(
-            network,
-            torch.ones(32, len(network.schema.names)),
-            image_size=image_size,
-            num_steps=20,
-            guidance=1.0,
-            method="heun",
-            generator=torch.Generator().manual_seed(1),
-        )
-
-    print(
-        f"{size} {image_size} px: {median_seconds(draw, 1):.2f} s for 32 samples of 20 Heun steps"
-    )
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ pytestmark = [pytest.mark.federation, pytest.mark.slow]
 
 SABOTEUR = Path(__file__).parent / "saboteur"
 IMAGE_SIZE = 16
+KILL_AFTER = [float(seconds) for seconds in os.environ.get("FEDCXR_KILL_AFTER", "0").split(",")]
+"""Seconds from the first committed round to the kill; `make faults` gives many."""
 
 
 def study_of(
@@ -97,7 +99,7 @@ def part_of(store: StudyStore, number: int, site: str) -> Part:
 
 
 def test_a_study_goes_on_without_the_hospitals_that_misbehave_or_die(tmp_path: Path) -> None:
-    study = study_of(name="bad", num_sites=4, num_rounds=2, local_steps=40, deadline=45.0)
+    study = study_of(name="bad", num_sites=4, num_rounds=2, local_steps=2, deadline=25.0)
     layout, names = hospitals_of(study, tmp_path / "out")
     sound, sends_nan, omits, dies = names
     store = StudyStore.create(layout.coordinator, study)
@@ -120,16 +122,19 @@ def test_a_study_goes_on_without_the_hospitals_that_misbehave_or_die(tmp_path: P
     assert part_of(store, 1, dies).code == "no-answer"
 
 
-def test_a_study_whose_coordinator_is_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pause", KILL_AFTER)
+def test_a_study_whose_coordinator_is_killed_ends_with_the_same_bits(
+    tmp_path: Path, pause: float
+) -> None:
     study = study_of(name="killed", num_sites=2, num_rounds=3, local_steps=2, deadline=120.0)
     layout, names = hospitals_of(study, tmp_path / "out")
     store = StudyStore.create(layout.coordinator, study)
     with federation(layout, names, faults={}) as supervisor:
         thread = run_in_background(layout, study)
         wait_until(lambda: len(store.rounds()) >= 1, seconds=90)
+        time.sleep(pause)
         os.kill(read_endpoint(layout.coordinator).pid, signal.SIGKILL)
         wait_until(lambda: not store.is_running(), seconds=30)
-        assert len(store.rounds()) < study.num_rounds
         wait_until(lambda: _tended(supervisor, thread), seconds=150)
 
     undisturbed = undisturbed_digest(study, layout, names, tmp_path / "undisturbed")
