@@ -10,7 +10,7 @@ import typer
 import client.cli
 import server.cli
 import simulation.cli
-from federation.terminal import INTERRUPTED, USAGE_ERROR, emit, is_for_people
+from federation.terminal import INTERRUPTED, USAGE_ERROR, emit, explain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,7 +79,10 @@ def table(
 
     from model.table import render_table, size_table
 
-    rows = size_table(image_size or [256, 512, 1024])
+    try:
+        rows = size_table(image_size or [256, 512, 1024])
+    except ValueError as err:
+        raise typer.BadParameter(str(err)) from err
     emit({"sizes": [asdict(row) for row in rows]}, render_table(rows), as_json=as_json)
 
 
@@ -93,9 +96,10 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
     except Exception as err:
-        if not is_for_people(err):
+        sentence = explain(err)
+        if sentence is None:
             raise
-        typer.echo(f"error: {err}", err=True)
+        typer.echo(f"error: {sentence}", err=True)
         sys.exit(getattr(type(err), "exit_code", USAGE_ERROR))
     sys.exit(code if isinstance(code, int) else 0)
 

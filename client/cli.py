@@ -20,7 +20,6 @@ def ingest(site: Site, as_json: Json = False) -> None:
     from client.ingest import ingest as run_ingest
     from client.rounds import cache_path
     from federation.config import load_site
-    from model.conditioning import FINDINGS
 
     profile = load_site(site)
     tally = run_ingest(
@@ -29,7 +28,7 @@ def ingest(site: Site, as_json: Json = False) -> None:
         cache_path=cache_path(profile),
         secret_path=profile.state_path / "patient.secret",
         image_size=profile.image_size,
-        findings=FINDINGS,
+        findings=profile.findings,
     )
     emit(tally.to_json(), str(tally), as_json=as_json)
 

@@ -16,7 +16,6 @@ from client.cache import (
 from client.kept import KeptRounds
 from client.training import held_out_loss, train_locally
 from federation.config import (
-    ConfigError,
     FullStage,
     LoraStage,
     SiteConfig,
@@ -26,6 +25,7 @@ from federation.config import (
 )
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
+from federation.strict_yaml import ConfigError
 from model.adapter import attach, load
 from model.arrays import Arrays, digest_arrays
 from model.checkpoint import load_arrays_into
@@ -128,8 +128,8 @@ def open_records(site: SiteConfig, study: StudyConfig) -> Records:
     if held != wanted or records.findings != study.findings:
         reason = (
             f"the hospital's cache holds {held}-pixel radiographs with {len(records.findings)} findings, the study "
-            f"needs {wanted} pixels and {len(study.findings)} findings: its data manager sets image_size and types "
-            f"`fedcxr hospital ingest`"
+            f"needs {wanted} pixels and {len(study.findings)} findings: its data manager sets image_size and "
+            f"findings and types `fedcxr hospital ingest`"
         )
         raise NotTaken(RefusalCode.CACHE, reason)
     if records.num_training == 0:

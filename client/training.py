@@ -14,7 +14,7 @@ from client.cache import Records
 from federation.config import LocalTraining
 from model.adapter import adapter_parameters
 from model.arrays import Arrays
-from model.flow import draw_noise, flow_loss
+from model.flow import Draws, draw_noise, flow_loss
 from model.tokens import drop_attributes
 
 NUM_HELD_OUT = 64
@@ -58,7 +58,7 @@ def train_locally(
     """
     torch.set_num_threads(num_threads)
     started = time.monotonic()
-    parameters = freeze_all_but(network, trained)
+    parameters = freeze_all_but(network.to(best_device()), trained)
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     optimizer = make_optimizer(parameters, local, optimizer_state)
     generator = torch.Generator().manual_seed(seed)
@@ -68,7 +68,9 @@ def train_locally(
         for batch in batches(records, local, np.random.default_rng(seed))
     ]
     return LocalResult(
-        change={name: (parameters[name].detach() - old).numpy() for name, old in before.items()},
+        change={
+            name: (parameters[name].detach() - old).cpu().numpy() for name, old in before.items()
+        },
         optimizer_state={**optimizer_state, **save_optimizer(parameters, optimizer)},
         loss=float(np.mean(losses)),
         seconds=time.monotonic() - started,
@@ -88,8 +90,8 @@ def step(
         condition, p_each=local.drop_each, p_all=local.drop_all, generator=generator
     )
     draws = draw_noise(tuple(image.shape), local.num_draws, image.shape[-1], generator)
-    with autocast(local.precision):
-        loss = flow_loss(network, image, hidden, draws).mean()
+    with autocast(local.precision, device_of(network)):
+        loss = record_losses(network, image, hidden, draws).mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(
@@ -134,7 +136,14 @@ def mean_loss(network: nn.Module, batch: tuple[Tensor, Tensor], *, seed: int) ->
     generator = torch.Generator().manual_seed(seed)
     draws = draw_noise(tuple(image.shape), HELD_OUT_DRAWS, image.shape[-1], generator)
     network.eval()
-    return float(flow_loss(network, image, condition, draws).mean())
+    return float(record_losses(network, image, condition, draws).mean())
+
+
+def record_losses(network: nn.Module, image: Tensor, condition: Tensor, draws: Draws) -> Tensor:
+    """Loss of each record, on the network's device; randomness is drawn on the CPU, the same for every device."""
+    device = device_of(network)
+    moved = Draws(t=draws.t.to(device), noise=draws.noise.to(device))
+    return flow_loss(network, image.to(device), condition.to(device), moved)
 
 
 def freeze_all_but(network: nn.Module, trained: frozenset[str]) -> dict[str, nn.Parameter]:
@@ -164,7 +173,9 @@ def make_optimizer(
     for name, parameter in parameters.items():
         if f"exp_avg|{name}" in state:
             optimizer.state[parameter] = {
-                key: torch.from_numpy(np.array(state[f"{key}|{name}"]))
+                key: torch.from_numpy(np.array(state[f"{key}|{name}"])).to(
+                    parameter.device if key != "step" else "cpu"
+                )
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
     return optimizer
@@ -175,15 +186,33 @@ def save_optimizer(
 ) -> dict[str, NDArray[np.float32]]:
     """The optimizer's state as named tensors; empty for one without state."""
     return {
-        f"{key}|{name}": value.detach().numpy()
+        f"{key}|{name}": value.detach().cpu().numpy()
         for name, parameter in parameters.items()
         for key, value in optimizer.state.get(parameter, {}).items()
         if isinstance(value, Tensor)
     }
 
 
-def autocast(precision: str) -> AbstractContextManager[object]:
-    """Network arithmetic in bf16 where the processor has it; fp32 otherwise."""
-    if precision == "bf16" and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001  torch has no public name
-        return torch.autocast("cpu", dtype=torch.bfloat16)
+def best_device() -> torch.device:
+    """The hospital's GPU if it has one that works, otherwise its processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the network's parameters lie; the processor for one that has none."""
+    devices = (parameter.device for parameter in network.parameters())
+    return next(devices, torch.device("cpu"))
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Network arithmetic in bf16 where the device has it; fp32 otherwise."""
+    if precision == "bf16" and has_bf16(device):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bf16 numbers natively."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001  torch has no public name

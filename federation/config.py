@@ -1,44 +1,21 @@
-"""The files people write: a study that all sign up to, and each hospital's own profile.
-
-This is the only reader of YAML and the only user of pydantic. Every key is checked; a key that nothing
-reads is an error, so that a typing mistake never becomes a silently different study.
-"""
+"""The files people write: a study that all sign up to, and each hospital's own profile."""
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal
 
-import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 
+from federation.strict_yaml import STRICT, ConfigError, check_config, load_config
 from model.conditioning import FINDINGS
 from model.config import AdapterConfig, ModelConfig, model_config
 
-Config = TypeVar("Config")
-
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class UniqueKeys(yaml.SafeLoader):
-    """Plain YAML, in which a key that stands twice in one place is a mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
-        """Build one mapping, unless a key repeats."""
-        keys = [key.value for key, _ in node.value]
-        for number, (key, _) in enumerate(node.value):
-            if key.value in keys[:number]:
-                raise yaml.MarkedYAMLError(problem="repeated key", problem_mark=key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-class ConfigError(ValueError):
-    """A configuration file that cannot be used as it stands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,6 +218,8 @@ class SiteConfig:
     """Folder for everything this hospital keeps: keys, cache, finished updates, logs."""
     image_size: Positive
     """Side of the cached radiographs, in pixels; the studies to be joined must ask for the same."""
+    findings: tuple[str, ...] = FINDINGS
+    """Findings read from the labels; the studies to be joined must ask for the same, in the same order."""
     labels_path: Path | None = None
     """CSV with findings per study; without it every finding is unknown."""
     public_key_path: Path | None = None
@@ -277,25 +256,6 @@ def load_site(path: Path) -> SiteConfig:
     )
 
 
-def load_config(path: Path, schema: type[Config]) -> Config:
-    """Read one YAML file as the given dataclass.
-
-    Raises:
-        ConfigError: naming the file and every complaint, one a line.
-    """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  a safe loader
-    except OSError as err:
-        raise ConfigError(
-            f"{path} cannot be read ({err.strerror}): check the name you typed"
-        ) from err
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        where = getattr(err, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
-        raise ConfigError(f"{path} is not valid YAML{line}: mend it, then try again") from err
-    return _check(str(path), content, schema)
-
-
 def parse_study(text: str) -> StudyConfig:
     """Read a study that travelled as canonical JSON.
 
@@ -306,7 +266,7 @@ def parse_study(text: str) -> StudyConfig:
         content = json.loads(text)
     except ValueError as err:
         raise ConfigError("the study is not JSON: it was not written by this program") from err
-    return _check("the study", content, StudyConfig)
+    return check_config("the study", content, StudyConfig)
 
 
 def study_json(study: StudyConfig) -> str:
@@ -317,20 +277,3 @@ def study_json(study: StudyConfig) -> str:
 def study_digest(study: StudyConfig) -> str:
     """SHA-256 of the study's canonical JSON, in hex."""
     return hashlib.sha256(study_json(study).encode()).hexdigest()
-
-
-def dump_yaml(content: object) -> str:
-    """Plain data as YAML, in the order given."""
-    return yaml.safe_dump(content, sort_keys=False)
-
-
-def _check(source: str, content: Any, schema: type[Config]) -> Config:  # noqa: ANN401  YAML holds anything
-    try:
-        return TypeAdapter(schema).validate_python(content)
-    except ValidationError as err:
-        problems = (f"  {_place(e['loc'])}: {e['msg']}" for e in err.errors())
-        raise ConfigError("\n".join([f"{source} cannot be used:", *problems])) from err
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location)) or "the file"

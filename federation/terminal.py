@@ -1,22 +1,33 @@
 """How commands speak: sentences for people, one JSON object for programs, exit codes for both.
 
-0 done; 1 a defect of the program; 2 something to mend in what was typed or in the files; 3 a study that waits
-for a person; 130 interrupted.
+0 done; 1 not ready (the `status` commands), or a defect of the program; 2 something to mend in what was typed
+or in the files; 3 a study that waits for a person; 130 interrupted.
 """
 
+import errno
 import json
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import typer
 
+PROGRAM = "fedcxr"
 USAGE_ERROR = 2
 INTERRUPTED = 130
 OWN_PACKAGES = frozenset({"client", "federation", "model", "privacy", "server", "simulation"})
+UNUSABLE_PLACE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+        *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    }
+)
+"""What the system says of a folder that cannot take what a command has to write."""
 
 
 def say(line: str) -> None:
@@ -30,9 +41,31 @@ def emit(facts: Mapping[str, object], text: str, *, as_json: bool) -> None:
     say(json.dumps(facts, default=str) if as_json else text)
 
 
-def is_for_people(err: BaseException) -> bool:
-    """Whether an exception's text was written for whoever typed the command: all of this project's own are."""
-    return type(err).__module__.partition(".")[0] in OWN_PACKAGES
+def program() -> str:
+    """How this program was called, so that what it suggests can be typed as it stands."""
+    called = Path(sys.argv[0])
+    if called.name != PROGRAM or shutil.which(PROGRAM) == str(called.resolve()):
+        return PROGRAM
+    return str(shown(called))
+
+
+def shown(path: Path) -> Path:
+    """A path as short as it can be typed from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def explain(err: Exception) -> str | None:
+    """What to tell whoever typed the command; None for a defect of the program.
+
+    The text of all of this project's own exceptions was written for people.
+    """
+    if type(err).__module__.partition(".")[0] in OWN_PACKAGES:
+        return str(err)
+    if isinstance(err, OSError) and err.errno in UNUSABLE_PLACE:
+        place = err.filename or "the disk"
+        return f"{place} cannot be used ({err.strerror}): mend that, or name another place"
+    return None
 
 
 @contextmanager

@@ -81,6 +81,7 @@ def draw(
         UnknownWish: the model does not know what is asked for.
         WrongModelFile: the folder holds no whole model, or the adapter belongs to another one.
     """
+    out.parent.mkdir(parents=True, exist_ok=True)
     network, schema = load_network(model, adapter)
     row = schema.row(wish.metadata(schema))
     images = sample(

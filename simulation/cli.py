@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from federation.terminal import emit, say
+from federation.terminal import emit, program, say
 
 app = typer.Typer()
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
@@ -22,9 +22,10 @@ def simulate(
 ) -> None:
     """Train one model across simulated hospitals, and show what that was worth."""
     from simulation.config import load_simulation
+
+    plan = load_simulation(config)  # before what takes seconds to import
     from simulation.run import run_simulation
 
-    plan = load_simulation(config)
     folder = (out or Path("out") / config.stem).resolve()
     summary = run_simulation(
         plan,
@@ -62,7 +63,7 @@ def _command(config: Path, out: Path | None, engine: str) -> str:
     """What to type to do the same again."""
     options = f" --out {out}" if out else ""
     options += f" --engine {engine}" if engine != "processes" else ""
-    return f"fedcxr simulate {config}{options}"
+    return f"{program()} simulate {config}{options}"
 
 
 def _say_nothing(_line: str) -> None:

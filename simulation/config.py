@@ -4,8 +4,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from federation.config import StudyConfig, load_config
+from federation.config import StudyConfig
+from federation.strict_yaml import STRICT, load_config
 from simulation.phantom_sites import PhantomSite
 
 
@@ -16,10 +18,16 @@ class HeldOutSet:
     num_records: int
     seed: int
 
+    def __post_init__(self) -> None:
+        if self.num_records < 1:
+            raise ValueError(f"num_records is {self.num_records}, it must be at least 1")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
     """Everything that one machine needs to play a whole federation."""
+
+    __pydantic_config__: ClassVar = STRICT  # holds for the sites and the held-out set too
 
     study: StudyConfig
     sites: tuple[PhantomSite, ...]

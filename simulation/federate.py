@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from client.supernode import node_state
-from federation.config import StudyConfig, dump_yaml
+from federation.config import StudyConfig
 from federation.files import write_file
 from federation.processes import Program, Supervisor, flower_environment
+from federation.strict_yaml import dump_yaml
 from server.endpoint import CoordinatorNotRunning, Endpoint, read_endpoint
 from server.progress import OnChange
 from server.store import StudyStore

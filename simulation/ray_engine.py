@@ -11,10 +11,12 @@ from importlib.util import find_spec
 from client.app import SITES_VARIABLE
 from client.app import app as client_app
 from federation.config import StudyConfig
+from federation.files import make_private_folder
 from server.app import conduct
 from server.progress import OnChange
 from server.store import StudyStore
 from server.watch import StudyStopped
+from simulation.federate import write_profile
 from simulation.layout import Layout
 
 
@@ -38,6 +40,7 @@ def run_over_ray(
     """
     if find_spec("ray") is None:
         raise EngineMissing
+    keep_silent(layout)
     from flwr.app import Context  # noqa: PLC0415  an optional engine's imports stay with it
     from flwr.serverapp import Grid, ServerApp  # noqa: PLC0415
     from flwr.simulation import run_simulation  # noqa: PLC0415
@@ -49,7 +52,7 @@ def run_over_ray(
     def main(grid: Grid, context: Context) -> None:  # noqa: ARG001  Flower's signature
         conduct(store, grid)
 
-    os.environ[SITES_VARIABLE] = os.pathsep.join(str(layout.profile(name)) for name in names)
+    write_profiles(study, names, layout)
     run_simulation(
         server_app,
         client_app,
@@ -65,3 +68,28 @@ def run_over_ray(
             store.fact("stopped") or "the simulation engine ended early: read its output above"
         )
     return store
+
+
+def write_profiles(study: StudyConfig, names: Sequence[str], layout: Layout) -> None:
+    """Write every hospital's profile, and say where they are to the processes that play the hospitals."""
+    for name in names:
+        write_profile(
+            layout,
+            name,
+            image_size=study.model.image_size,
+            port=0,  # there is no connection
+            ca_path=layout.coordinator / "ca.crt",
+        )
+    os.environ[SITES_VARIABLE] = os.pathsep.join(str(layout.profile(name)) for name in names)
+
+
+def keep_silent(layout: Layout) -> None:
+    """Keep Flower and Ray from telling their makers about this run, and Flower's files in the simulation's folder."""
+    from flwr.supercore import telemetry  # noqa: PLC0415  read once at import, perhaps long ago
+
+    telemetry.FLWR_TELEMETRY_ENABLED = "0"
+    os.environ |= {
+        "FLWR_HOME": str(make_private_folder(layout.logs / "home")),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from federation.terminal import program, shown
 from simulation.compare import Comparison
 
 
@@ -52,19 +53,22 @@ class Summary:
             "",
             self.verdict(),
             f"All of it took {self.seconds:.0f} s. Look at:",
-            f"  {self.out / 'report.html'}",
-            f"  {self.out / 'samples.png'}",
+            f"  {shown(self.out / 'report.html')}",
+            f"  {shown(self.out / 'samples.png')}",
             "Then try:",
-            f"  {self.next_command()}",
-            f"  fedcxr coordinator status --state {self.out / 'coordinator'}",
-            "  fedcxr model table",
+            *(f"  {program()} {command}" for command in self.next_commands()),
         ]
         return "\n".join(lines)
 
-    def next_command(self) -> str:
-        """Draws what the model has learnt."""
-        folders = f"{self.out / 'model'} --adapter {self.out / 'adapter'}"
-        return f"fedcxr generate {folders} --age 70 --sex F --view AP --finding pleural_effusion=present"
+    def next_commands(self) -> list[str]:
+        """What a person may want to type next."""
+        adapter = f" --adapter {shown(self.out / 'adapter')}" if self.comparison.adapted else ""
+        wish = "--age 70 --sex F --view AP --finding pleural_effusion=present"
+        return [
+            f"generate {shown(self.out / 'model')}{adapter} {wish}",
+            f"coordinator status --state {shown(self.out / 'coordinator')}",
+            "model table",
+        ]
 
     def verdict(self) -> str:
         """Whether federating paid, in one sentence."""
@@ -72,8 +76,11 @@ class Summary:
         best = result.alone[result.best_alone]
         gain = 100 * (1 - result.federated / best)
         word = "lower" if gain > 0 else "higher"
-        return (
+        sentence = (
             f"Federated, the loss is {abs(gain):.1f} % {word} than that of the best hospital alone "
-            f"({result.best_alone}), and {100 * result.share_of_pooled_gain:.0f} % of what pooling all data "
-            f"would gain over no training."
+            f"({result.best_alone})"
         )
+        if not result.pooled < best:
+            return f"{sentence}."
+        closed = 100 * (best - result.federated) / (best - result.pooled)
+        return f"{sentence}: {closed:.0f} % of the way to pooling all data."

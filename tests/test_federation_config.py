@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.config import (
-    ConfigError,
     FullStage,
     LocalTraining,
     LoraStage,
@@ -27,6 +26,7 @@ from federation.config import (
     study_digest,
     study_json,
 )
+from federation.strict_yaml import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STUDIES = sorted(

@@ -1,0 +1,73 @@
+"""The only reader of YAML: one file becomes one dataclass, and every key is checked.
+
+A key that nothing reads is an error, and so is one that stands twice, so that a typing mistake never becomes a
+silently different study.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+Config = TypeVar("Config")
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""For ``__pydantic_config__`` of every dataclass that is read from a file."""
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """Plain YAML, in which a key that stands twice in one place is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
+        """Build one mapping, unless a key repeats."""
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                raise yaml.MarkedYAMLError(problem="repeated key", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+class ConfigError(ValueError):
+    """A configuration file that cannot be used as it stands."""
+
+
+def load_config(path: Path, schema: type[Config]) -> Config:
+    """Read one YAML file as the given dataclass.
+
+    Raises:
+        ConfigError: naming the file and every complaint, one a line.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  a safe loader
+    except OSError as err:
+        raise ConfigError(
+            f"{path} cannot be read ({err.strerror}): check the name you typed"
+        ) from err
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        where = getattr(err, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise ConfigError(f"{path} is not valid YAML{line}: mend it, then try again") from err
+    return check_config(str(path), content, schema)
+
+
+def dump_yaml(content: object) -> str:
+    """Plain data as YAML, in the order given."""
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def check_config(source: str, content: Any, schema: type[Config]) -> Config:  # noqa: ANN401  YAML holds anything
+    """Plain content as the given dataclass.
+
+    Raises:
+        ConfigError: naming the source and every complaint, one a line.
+    """
+    try:
+        return TypeAdapter(schema).validate_python(content)
+    except ValidationError as err:
+        problems = (f"  {_place(e['loc'])}: {e['msg']}" for e in err.errors())
+        raise ConfigError("\n".join([f"{source} cannot be used:", *problems])) from err
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "the file"

@@ -1,0 +1,65 @@
+"""The file that describes a simulation: what is checked, and what makes two simulations the same."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from federation.strict_yaml import ConfigError
+from simulation.config import SimulationConfig, load_simulation, simulation_digest
+
+DEMO = Path(__file__).parents[1] / "configs" / "demo.yaml"
+Plan = Callable[..., SimulationConfig]
+
+
+def test_the_demo_can_be_read() -> None:
+    plan = load_simulation(DEMO)
+    assert [site.name for site in plan.sites] == ["clinic", "intensive-care", "university"]
+    assert plan.study.rounds.num_sites == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("held_out:", "hold_out: 3\nheld_out:", "  hold_out: Unexpected keyword argument"),
+        (
+            "    seed: 11",
+            "    seed: 11\n    sead: 1",
+            "  sites.0.sead: Unexpected keyword argument",
+        ),
+        ("seed: 99}", "seed: 99, x: 1}", "  held_out.x: Unexpected keyword argument"),
+        ("  name: demo", "  name: demo\n  nam: x", "  study.nam: Unexpected keyword argument"),
+        ("num_sites: 3", "num_sites: 4", "expects 4 sites, 3 are given"),
+        ("name: clinic ", "name: university ", "two sites have the same name"),
+        ("PA: 0.9, AP: 0.1}", "PA: 0.9}", "the shares of view_mix must sum to 1"),
+        ("num_records: 168", "num_records: 0", "num_records is 0, it must be at least 1"),
+        ("photometric: MONOCHROME1", "photometric: RGB", "  sites.1.photometric: Input should be"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(
+    tmp_path: Path, old: str, new: str, complaint: str
+) -> None:
+    text = DEMO.read_text()
+    assert text.count(old) == 1
+    path = tmp_path / "demo.yaml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_simulation(path)
+    head, *problems = str(caught.value).splitlines()
+    assert head == f"{path} cannot be used:"
+    assert len(problems) == 1
+    assert complaint in problems[0]
+
+
+def test_the_digest_changes_with_everything_that_decides_the_result(mini_plan: Plan) -> None:
+    plan = mini_plan()
+    others = [
+        mini_plan(seed=2),
+        replace(plan, phantom_size=64),
+        replace(plan, sites=(replace(plan.sites[0], age_mean=30.0), plan.sites[1])),
+        replace(plan, held_out=replace(plan.held_out, seed=8)),
+    ]
+    digests = {simulation_digest(each) for each in [plan, *others]}
+    assert len(digests) == 5
+    assert simulation_digest(mini_plan()) == simulation_digest(plan)
