@@ -104,6 +104,7 @@ def eventually(condition: Callable[[], bool], *, seconds: float = 40.0) -> bool:
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     root = tmp_path_factory.mktemp("federation of one")
+    before = set(psutil.Process().children(recursive=True))  # other tests' helpers may live on
     (root / "code").mkdir()
     (root / "code" / "fedcxr_probe.py").write_text(PROBE)
     settings = CoordinatorSettings(state_path=root / "coordinator", share_path=root / "share")
@@ -127,7 +128,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
             stop.set()
         for job in jobs:
             job.result()
-    assert not list(psutil.Process().children(recursive=True))
+    assert not set(psutil.Process().children(recursive=True)) - before
 
 
 def site_of(root: Path, name: str, port: int) -> SiteConfig:
