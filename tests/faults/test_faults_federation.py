@@ -45,7 +45,7 @@ def study_of(
     local = f'{{"local_steps":{local_steps},"batch_size":4,"learning_rate":0.001}}'
     return parse_study(
         f'{{"name":"{name}","seed":5,"model":{{"size":"tiny","image_size":{IMAGE_SIZE}}},'
-        f'"rounds":{{"num_sites":{num_sites},"min_sites":1,"deadline_seconds":{deadline}}},'
+        f'"rounds":{{"num_sites":{num_sites},"min_sites":1,"deadline_seconds":{deadline},"retry_seconds":1}},'
         f'"stages":[{{"kind":"full","num_rounds":{num_rounds},"local":{local}}}]}}'
     )
 
@@ -110,7 +110,7 @@ def test_a_study_goes_on_without_the_hospitals_that_misbehave_or_die(tmp_path: P
         pid = supervisor.states()[dies].pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        thread.join(150)
+        thread.join(240)
 
     assert [record.number for record in store.rounds()] == [1, 2]
     assert part_of(store, 1, sound).state == "admitted"
@@ -135,7 +135,7 @@ def test_a_study_whose_coordinator_is_killed_ends_with_the_same_bits(
         time.sleep(pause)
         os.kill(read_endpoint(layout.coordinator).pid, signal.SIGKILL)
         wait_until(lambda: not store.is_running(), seconds=30)
-        wait_until(lambda: _tended(supervisor, thread), seconds=150)
+        wait_until(lambda: _tended(supervisor, thread), seconds=240)
 
     undisturbed = undisturbed_digest(study, layout, names, tmp_path / "undisturbed")
     assert [record.number for record in store.rounds()] == [1, 2, 3]
