@@ -151,18 +151,29 @@ def collect(store: StudyStore, state: GlobalState, ask: Ask, *, attempt: int) ->
                 part = replace(part, norm=l2_norm(event.answer.change.values()))
         parts[event.site] = part
         store.record(part)
-    for site, refusal in outliers(store, parts, number).items():
+    for site, refusal in outliers(store, state, parts).items():
         parts[site] = refused(parts[site], refusal)
         store.record(parts[site])
     return [parts[site] for site in sorted(parts) if parts[site].state == "admitted"]
 
 
-def outliers(store: StudyStore, parts: dict[str, Part], number: int) -> dict[str, Refusal]:
-    """Refusals for admitted changes far larger than this round's others, or than earlier ones if those are few."""
-    study = store.study
-    norms = {site: part.norm for site, part in parts.items() if part.norm is not None}
+def outliers(store: StudyStore, state: GlobalState, parts: dict[str, Part]) -> dict[str, Refusal]:
+    """Refusals for changes far larger than this round's others or, if those are few, than earlier ones.
+
+    Earlier changes compare if they were admitted, in this stage, and to the same tensors.
+    """
+    study, number, names = store.study, state.round_number + 1, frozenset(state.weights)
     first = study.first_round_of(study.stage_of(number)[0])
-    earlier = [part.norm for part in store.parts() if part.norm and first <= part.number < number]
+    trained = trained_tensors(study, number, names)
+    alike = {
+        past for past in range(first, number) if trained_tensors(study, past, names) == trained
+    }
+    norms = {site: part.norm for site, part in parts.items() if part.norm is not None}
+    earlier = [
+        part.norm
+        for part in store.parts()
+        if part.state == "admitted" and part.norm is not None and part.number in alike
+    ]
     return inspect_norms(norms, earlier=earlier, max_ratio=study.rounds.max_norm_ratio)
 
 

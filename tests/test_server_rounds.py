@@ -27,9 +27,9 @@ from federation.messages import Answer, Instruction, Refusal, RefusalCode, Updat
 from federation.schedule import trained_tensors
 from model.arrays import Arrays, digest_arrays
 from server.aggregation import QuorumNotMet
-from server.rounds import Answered, Ask, Asked, Diverged, Event, run_study
+from server.rounds import Answered, Ask, Asked, Diverged, Event, outliers, run_study
 from server.state import GlobalState
-from server.store import StudyStore
+from server.store import Part, StudyStore
 
 StudyOf = Callable[..., StudyConfig]
 Behave = Callable[[Instruction, str], Answer]
@@ -355,7 +355,7 @@ root, folder, study = sys.argv[1:]
 sys.path[:0] = [root, root + "/tests"]
 from federation.config import parse_study
 from server.rounds import run_study
-from server.store import StudyStore
+from server.store import Part, StudyStore
 from test_server_rounds import hospitals, start
 
 def mortal(function, lives):
@@ -482,3 +482,36 @@ def test_changes_that_would_make_the_model_infinite_are_never_committed(
     with pytest.raises(Diverged, match="lower the learning rate"):
         run_study(store, hospitals(("a",), explode), start)
     assert store.rounds() == []
+
+
+def test_two_hospitals_are_held_against_earlier_changes_of_the_same_factor_alone(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    def larger_in_even_rounds(instruction: Instruction, site: str) -> Update:
+        update = honest(instruction, site)
+        scale = np.float32(100.0 if instruction.round_number % 2 == 1 else 1.0)
+        return replace(update, change={name: scale * part for name, part in update.change.items()})
+
+    stages = (replace(FULL, num_rounds=1), replace(LORA, rule="alternate"))
+    store = StudyStore.create(memory_path, study_of(*stages, num_sites=2, min_sites=2))
+    run_study(store, hospitals(("a", "b"), larger_in_even_rounds), start)
+    assert [record.num_sites for record in store.rounds()] == [2, 2, 2, 2, 2]
+
+
+def test_a_refused_change_is_no_measure_for_later_ones(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    store = StudyStore.create(memory_path, study_of(FULL))
+    for site, state, norm in (
+        *(("a", "admitted", 1.0), ("b", "admitted", 1.0), ("c", "admitted", 1.0)),
+        *(
+            ("d", "refused", 1e9),
+            ("e", "refused", 1e9),
+            ("f", "refused", 1e9),
+            ("g", "refused", 1e9),
+        ),
+    ):
+        store.record(Part(number=1, site=site, attempt=1, state=state, norm=norm))
+    now = {"a": Part(number=2, site="a", attempt=1, state="admitted", norm=50.0)}
+    reached = GlobalState(round_number=1, weights={"w": np.zeros(1, np.float32)})
+    assert outliers(store, reached, now).keys() == {"a"}
