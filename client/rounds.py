@@ -14,7 +14,7 @@ from client.cache import (
     open_cache,
 )
 from client.kept import KeptRounds
-from client.training import held_out_loss, train_locally
+from client.training import best_device, held_out_loss, train_locally
 from federation.config import (
     FullStage,
     LoraStage,
@@ -87,7 +87,7 @@ def train(site: SiteConfig, task: Task, kept: KeptRounds) -> Update:
     """Train for one round, keep the finished update on disk, and return it."""
     records = open_records(site, task.study)
     number = task.instruction.round_number
-    network = build(task, kept)
+    network = build(task, kept).to(best_device())
     held_out = held_out_loss(network, records, seed=derive_seed(task.study, "held-out"))
     result = train_locally(
         network,

@@ -48,7 +48,7 @@ def train_locally(
     """Run ``local_steps`` steps. The same arguments give the same bits on the same machine.
 
     Args:
-        network: Starts from the received weights; holds the trained ones afterwards.
+        network: Starts from the received weights; holds the trained ones afterwards. Trains where it lies.
         trained: Names of the tensors that may move; all others are frozen.
         records: The hospital's cache; only its training part is used.
         local: Optimizer, batch, number of steps.
@@ -58,7 +58,7 @@ def train_locally(
     """
     torch.set_num_threads(num_threads)
     started = time.monotonic()
-    parameters = freeze_all_but(network.to(best_device()), trained)
+    parameters = freeze_all_but(network, trained)
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     optimizer = make_optimizer(parameters, local, optimizer_state)
     generator = torch.Generator().manual_seed(seed)

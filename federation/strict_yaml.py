@@ -46,7 +46,8 @@ def load_config(path: Path, schema: type[Config]) -> Config:
         ) from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         where = getattr(err, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
+        problem = getattr(err, "problem", None) or "cannot be read"
+        line = f" (line {where.line + 1}: {problem})" if where else ""
         raise ConfigError(f"{path} is not valid YAML{line}: mend it, then try again") from err
     return check_config(str(path), content, schema)
 

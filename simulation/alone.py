@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from client.cache import Records, open_cache
-from client.training import mean_loss, train_locally
+from client.training import best_device, mean_loss, train_locally
 from federation.config import FullStage, StudyConfig
 from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
 from model.arrays import Arrays, save_arrays
@@ -32,7 +32,7 @@ def train_alone(study: StudyConfig, records: Records, name: str, *, num_threads:
         if number == study.first_round_of(index):
             weights, optimizer_state = starting_weights(study, index, weights), {}
         result = train_locally(
-            build_network(study, weights),
+            build_network(study, weights).to(best_device()),
             trained_tensors(study, number, frozenset(weights)),
             records,
             stage.local,

@@ -146,7 +146,9 @@ def test_a_missing_file_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_broken_yaml_is_refused_with_its_line(tmp_path: Path) -> None:
-    assert "is not valid YAML (line 3)" in complaint(tmp_path, "name: a\nseed: 1\nmodel: [}\n")
+    assert "is not valid YAML (line 3: expected" in complaint(
+        tmp_path, "name: a\nseed: 1\nmodel: [}\n"
+    )
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"name: \x07"])
@@ -317,5 +319,5 @@ def test_a_site_name_is_fit_for_a_file_name(tmp_path: Path, name: str) -> None:
 def test_a_key_that_stands_twice_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("name: a\nseed: 1\nname: b\n")
-    with pytest.raises(ConfigError, match=r"not valid YAML \(line 3\)"):
+    with pytest.raises(ConfigError, match=r"not valid YAML \(line 3: repeated key\)"):
         load_study(path)

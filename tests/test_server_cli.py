@@ -101,7 +101,7 @@ def test_a_study_that_is_missing_or_no_yaml_is_refused(
     assert "cannot be read" in refused("coordinator", "run", absent, "--state", tmp_path)
     study.write_text("a: [1\nb: 2\n")
     message = refused("coordinator", "run", study, "--state", tmp_path)
-    assert "is not valid YAML (line 2)" in message
+    assert "is not valid YAML (line 2: " in message
 
 
 def test_run_ends_with_3_and_the_reason_when_the_study_waits_for_a_person(
