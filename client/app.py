@@ -9,8 +9,8 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.config import load_site
 from client.rounds import answer
-from federation.config import load_site
 from federation.logs import configure_logging
 from federation.messages import Refusal, RefusalCode
 from federation.processes import die_with_parent

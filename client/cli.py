@@ -17,13 +17,13 @@ NOT_READY = 1
 @app.command()
 def ingest(site: Site, as_json: Json = False) -> None:
     """Read the data folder into the cache: what is usable, and why the rest is not."""
+    from client.config import load_site
     from client.ingest import ingest as run_ingest
     from client.rounds import cache_path
-    from federation.config import load_site
 
     profile = load_site(site)
     tally = run_ingest(
-        profile.data_path,
+        profile.data_path or profile.state_path / "received",
         labels_path=profile.labels_path,
         cache_path=cache_path(profile),
         secret_path=profile.state_path / "patient.secret",
@@ -36,8 +36,8 @@ def ingest(site: Site, as_json: Json = False) -> None:
 @app.command()
 def up(site: Site, as_json: Json = False) -> None:
     """Connect to the coordinator and take part in its rounds, until stopped."""
+    from client.config import load_site
     from client.supernode import serve
-    from federation.config import load_site
 
     def on_state(state: str) -> None:
         emit({"state": state}, f"{profile.site_name}: {state}", as_json=as_json)
@@ -50,8 +50,8 @@ def up(site: Site, as_json: Json = False) -> None:
 @app.command()
 def status(site: Site, as_json: Json = False) -> None:
     """Say whether this hospital is connected; exit code 0 means registered and ready."""
+    from client.config import load_site
     from client.supernode import node_state
-    from federation.config import load_site
 
     profile = load_site(site)
     state = node_state(profile.state_path)

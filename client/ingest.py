@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cache_writer import cache_draft, publish
-from client.dicom import Radiograph, ReadPolicy, read_radiograph
-from client.labels import NO_LABELS, Labels, read_labels
-from client.rejection import Reason, Rejection
-from client.scan import find_files
+from client.cache.writer import cache_draft, publish
+from client.dicom.outcome import Radiograph
+from client.dicom.policy import ReadPolicy
+from client.dicom.reader import read_file
+from client.dicom.rejection import Reason, Rejection
+from client.labels.table import NO_LABELS, Labels, read_labels
+from client.sources.folder import find_files
 from client.tally import Tally
 from model.conditioning import Schema
 from privacy.patient import (
@@ -143,7 +145,7 @@ def ingest(
     files = [file for file in find_files(data_path) if not _is_same(file, labels_path)]
     labels = NO_LABELS if labels_path is None else read_labels(labels_path, findings)
     keys = _Keys(secret=load_or_create_secret(secret_path), schema=Schema(findings), labels=labels)
-    read = partial(read_radiograph, image_size=image_size, policy=policy)
+    read = partial(read_file, image_size=image_size, policy=policy)
     with cache_draft(cache_path) as draft:
         outcomes = _with_progress(_read_all(files, read, num_workers), len(files), on_progress)
         records, refused = _gather(outcomes, draft / _PIXELS, keys)

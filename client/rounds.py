@@ -7,22 +7,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from client.cache import (
+from client.cache.records import (
     CacheDamaged,
     CacheMissing,
     Records,
     open_cache,
 )
+from client.config import SiteConfig
 from client.kept import KeptRounds
 from client.training import best_device, held_out_loss, train_locally
-from federation.config import (
-    FullStage,
-    LoraStage,
-    SiteConfig,
-    StudyConfig,
-    parse_study,
-    study_digest,
-)
+from federation.config import FullStage, LoraStage, StudyConfig, parse_study, study_digest
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
 from federation.strict_yaml import ConfigError

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from client.config import SiteConfig
 from client.node_status import SENTENCES, NodeStatus, read_status, write_status
 from federation.bundle import bundle_digest
 from federation.certificates import Certificate, issue_certificate, make_authority
-from federation.config import SiteConfig
 from federation.files import hold_lock, is_locked, make_private_folder, write_file
 from federation.node_keys import NodeKey, make_node_key, publish_public_key
 from federation.processes import Program, Supervisor, flower_environment, free_port

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from client.labels import LabelProblem
-from client.rejection import Reason, describe_count
+from client.dicom.rejection import Reason, describe_count
+from client.labels.table import LabelProblem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from client.cache import Records
+from client.cache.records import Records
 from federation.config import LocalTraining
 from model.adapter import adapter_parameters
 from model.arrays import Arrays

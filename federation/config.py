@@ -1,8 +1,8 @@
-"""The files people write: a study that all sign up to, and each hospital's own profile."""
+"""The study: the file that all sign up to, and what it means."""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -16,6 +16,9 @@ SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Address = Annotated[str, Field(pattern=r"^[^:/\s]+:\d{1,5}$")]
+Port = Annotated[int, Field(gt=0, lt=65536)]
+AeTitle = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,16}$")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,36 +203,6 @@ class StudyConfig:
         return 1 + sum(stage.num_rounds for stage in self.stages[:stage_index])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SiteConfig:
-    """One hospital's own profile; it stays in the hospital."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    site_name: SiteName
-    """The name under which the coordinator's roster knows this hospital."""
-    coordinator: Annotated[str, Field(pattern=r"^[^:/\s]+:\d{1,5}$")]
-    """``host:port`` of the coordinator's public port."""
-    ca_path: Path
-    """Certificate of the authority that signed the coordinator's certificate."""
-    data_path: Path
-    """Folder with DICOM files; it is only read."""
-    state_path: Path
-    """Folder for everything this hospital keeps: keys, cache, finished updates, logs."""
-    image_size: Positive
-    """Side of the cached radiographs, in pixels; the studies to be joined must ask for the same."""
-    findings: tuple[str, ...] = FINDINGS
-    """Findings read from the labels; the studies to be joined must ask for the same, in the same order."""
-    labels_path: Path | None = None
-    """CSV with findings per study; without it every finding is unknown."""
-    public_key_path: Path | None = None
-    """Where to put a copy of this hospital's public key for the coordinator; none if it is handed over by hand."""
-    share_counts: bool = False
-    """Whether the numbers of files and usable records may leave with an update."""
-    num_threads: Positive = 1
-    """CPU threads for training. The same number gives the same bits."""
-
-
 def load_study(path: Path) -> StudyConfig:
     """Read and check a study.
 
@@ -237,23 +210,6 @@ def load_study(path: Path) -> StudyConfig:
         ConfigError: naming the file, every offending key, and what it should be.
     """
     return load_config(path, StudyConfig)
-
-
-def load_site(path: Path) -> SiteConfig:
-    """Read and check a hospital's profile; relative paths are relative to the file.
-
-    Raises:
-        ConfigError: naming the file, every offending key, and what it should be.
-    """
-    site, folder = load_config(path, SiteConfig), path.resolve().parent
-    return replace(
-        site,
-        ca_path=folder / site.ca_path,
-        data_path=folder / site.data_path,
-        state_path=folder / site.state_path,
-        labels_path=folder / site.labels_path if site.labels_path else None,
-        public_key_path=folder / site.public_key_path if site.public_key_path else None,
-    )
 
 
 def parse_study(text: str) -> StudyConfig:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from client.cache import Records, open_cache
+from client.cache.records import Records, open_cache
 from client.training import best_device, mean_loss, train_locally
 from federation.config import FullStage, StudyConfig
 from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from client.cache import open_cache
+from client.cache.records import open_cache
 from federation.config import StudyConfig
 from federation.schedule import derive_seed
 from model.arrays import Arrays, load_arrays

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from client.cache import CacheMissing, open_cache
+from client.cache.records import CacheMissing, open_cache
 from client.ingest import ingest
 from federation.files import write_file
 from simulation.config import SimulationConfig

@@ -12,14 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from federation.config import (
-    FullStage,
-    LoraStage,
-    ModelChoice,
-    RoundRules,
-    SiteConfig,
-    StudyConfig,
-)
+from client.config import SiteConfig
+from federation.config import FullStage, LoraStage, ModelChoice, RoundRules, StudyConfig
 from model.arrays import Arrays
 from model.conditioning import FINDINGS, Metadata, Schema
 
@@ -107,7 +101,7 @@ def make_hospital() -> Callable[..., SiteConfig]:
 
 def write_cache(path: Path, *, num_records: int, seed: int) -> None:
     """A cache of noise: two radiographs a patient, the last patient held out."""
-    from client.cache_writer import cache_draft, publish
+    from client.cache.writer import cache_draft, publish
     from client.tally import Tally
 
     rng = np.random.default_rng(seed)
@@ -210,8 +204,8 @@ def mini_plan() -> Callable[..., "SimulationConfig"]:
 @pytest.fixture(scope="session")
 def federate_in_process() -> Callable[..., "StudyStore"]:
     """An engine without processes: the coordinator's loop calls the hospitals' functions."""
+    from client.config import load_site
     from client.rounds import answer
-    from federation.config import load_site
     from federation.messages import Instruction
     from server.export import export_models
     from server.rounds import Answered, Asked, Event, run_study

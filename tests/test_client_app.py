@@ -13,7 +13,8 @@ from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import SITES_VARIABLE, app
-from federation.config import FullStage, LocalTraining, SiteConfig, StudyConfig, study_json
+from client.config import SiteConfig
+from federation.config import FullStage, LocalTraining, StudyConfig, study_json
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from federation.wire import PROTOCOL, pack_instruction, unpack_answer
 from model.arrays import Arrays

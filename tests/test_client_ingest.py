@@ -12,13 +12,13 @@ from pydicom import dcmread
 from pydicom.uid import UID
 
 import client.ingest
-from client.cache import open_cache, verify_cache
-from client.cache_format import current_version
-from client.dicom import ReadPolicy
+from client.cache.layout import current_version
+from client.cache.records import open_cache, verify_cache
+from client.dicom.policy import ReadPolicy
+from client.dicom.rejection import Reason
 from client.ingest import NoUsableRadiograph, ingest, settings_digest
-from client.labels import LabelsUnusable
-from client.rejection import Reason
-from client.scan import DataFolderMissing
+from client.labels.table import LabelsUnusable
+from client.sources.folder import DataFolderMissing
 from client.tally import Tally
 from model.conditioning import FINDINGS, Schema
 from simulation.hospitals import CLINIC
@@ -240,7 +240,7 @@ def test_every_setting_that_changes_records_changes_the_digest() -> None:
         settings_digest(image_size=32, findings=("edema",), policy=policy),
         settings_digest(image_size=64, findings=("fracture",), policy=policy),
         settings_digest(
-            image_size=64, findings=("edema",), policy=replace(policy, accept_lateral=False)
+            image_size=64, findings=("edema",), policy=replace(policy, views=("PA", "AP", "OTHER"))
         ),
     }
     assert len(digests) == 4

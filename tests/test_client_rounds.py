@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from client.cache import open_cache
+from client.cache.records import open_cache
+from client.config import SiteConfig
 from client.rounds import answer, cache_path
 from client.training import train_locally
 from federation.config import (
@@ -17,7 +18,6 @@ from federation.config import (
     LocalTraining,
     LoraStage,
     ModelChoice,
-    SiteConfig,
     StudyConfig,
     study_digest,
     study_json,

@@ -20,13 +20,13 @@ from flwr.supercore.superexec.executor.subprocess_executor import SubprocessExec
 from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResultStatus
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from client.config import SiteConfig
 from client.flower_names import FlowerChanged, replace_name
 from client.node_executor import use_nursery
 from client.node_launcher import is_installed_release, keep_heart_beating, wait_for_admission
 from client.node_status import NodeStatus, read_status, write_status
 from client.supernode import LOCK_NAME, STATUS_NAME, NodeState, node_state, serve
 from federation.bundle import bundle_bytes, bundle_digest, bundle_files
-from federation.config import SiteConfig
 from federation.files import AlreadyRunning, hold_lock
 
 DIGEST = bundle_digest()

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from client.cache import Records, open_cache
+from client.cache.records import Records, open_cache
+from client.config import SiteConfig
 from client.rounds import cache_path
 from client.tally import Tally
 from client.training import (
@@ -24,7 +25,7 @@ from client.training import (
     step,
     train_locally,
 )
-from federation.config import LocalTraining, SiteConfig
+from federation.config import LocalTraining
 from model.adapter import adapter_parameters, attach
 from model.arrays import Arrays, digest_arrays
 from model.checkpoint import load_arrays_into, network_arrays

@@ -12,7 +12,8 @@ import typer.main
 import yaml
 
 import cli
-from federation.config import SiteConfig, load_site, load_study
+from client.config import SiteConfig, load_site
+from federation.config import load_study
 
 ROOT = Path(__file__).parents[1]
 HOSPITALS = ("hospital-a", "hospital-b", "hospital-c")
@@ -115,6 +116,7 @@ def test_a_profile_names_places_that_its_container_has(
 ) -> None:
     site, service = profile(name), services[name]
     assert site.site_name == name
+    assert site.data_path is not None
     assert site.labels_path is not None
     assert site.public_key_path is not None
     assert site.public_key_path.stem == name

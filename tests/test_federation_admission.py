@@ -18,9 +18,9 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 
 import client.supernode
+from client.config import SiteConfig
 from client.supernode import NodeState, node_state
 from federation.bundle import bundle_bytes, bundle_digest, bundle_files
-from federation.config import SiteConfig
 from federation.files import AlreadyRunning
 from federation.processes import flower_environment, free_port
 from server.control import open_control

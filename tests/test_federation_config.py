@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.config import SiteConfig, load_site
 from federation.config import (
     FullStage,
     LocalTraining,
@@ -18,9 +19,7 @@ from federation.config import (
     ModelChoice,
     OuterStep,
     RoundRules,
-    SiteConfig,
     StudyConfig,
-    load_site,
     load_study,
     parse_study,
     study_digest,

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.cache import Records, open_cache
+from client.cache.records import Records, open_cache
+from client.config import SiteConfig
 from client.training import train_locally
-from federation.config import FullStage, LocalTraining, OuterStep, SiteConfig, StudyConfig
+from federation.config import FullStage, LocalTraining, OuterStep, StudyConfig
 from federation.schedule import derive_seed
 from model.arrays import Arrays, load_arrays
 from server.start import starting_weights

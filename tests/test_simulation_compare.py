@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from client.cache import open_cache
+from client.cache.records import open_cache
 from federation.schedule import derive_seed
 from model.arrays import load_arrays
 from model.generate import load_network

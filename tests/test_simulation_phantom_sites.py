@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from client.dicom import Radiograph, ReadPolicy, read_radiograph
+from client.dicom.outcome import Radiograph
+from client.dicom.policy import ReadPolicy
+from client.dicom.reader import read_file
 from model.conditioning import FINDINGS
 from simulation.hospitals import CLINIC, HOSPITALS, INTENSIVE_CARE
 from simulation.phantom_sites import write_balanced_set, write_phantom_site
@@ -71,7 +73,7 @@ def test_the_balanced_set_has_equal_shares_of_everything(tmp_path: Path) -> None
         tmp_path, HOSPITALS, findings, num_records=num_records, seed=1, image_size=SIZE
     )
     paths = list((tmp_path / "dicom").rglob("*.dcm"))
-    read = [read_radiograph(path, image_size=SIZE, policy=ReadPolicy()) for path in paths]
+    read = [read_file(path, image_size=SIZE, policy=ReadPolicy()) for path in paths]
     known = [found.metadata for found in read if isinstance(found, Radiograph)]
     assert len(known) == num_records
     combinations = Counter((item.sex, item.view, item.manufacturer) for item in known)

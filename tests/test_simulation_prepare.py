@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import simulation.prepare
-from client.cache import open_cache, verify_cache
+from client.cache.records import open_cache, verify_cache
 from simulation.config import SimulationConfig
 from simulation.layout import Layout
 from simulation.phantom_sites import PhantomSite, write_phantom_site

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from client.config import load_site
 from client.rounds import answer
-from federation.config import StudyConfig, load_site, parse_study
+from federation.config import StudyConfig, parse_study
 from federation.messages import Instruction
 from federation.processes import Supervisor
 from server.endpoint import read_endpoint

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from client.scan import DataFolderMissing, find_files
+from client.sources.folder import DataFolderMissing, find_files
 
 
 def test_regular_files_are_listed_in_order_and_links_are_not_followed(tmp_path: Path) -> None:

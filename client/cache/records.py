@@ -10,7 +10,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.cache_format import (
+from client.cache.layout import (
     HELD_OUT,
     IMAGES,
     PATIENTS,

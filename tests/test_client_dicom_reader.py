@@ -22,8 +22,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from client.dicom import Radiograph, ReadPolicy, read_radiograph
-from client.rejection import Reason, Rejection
+from client.dicom.outcome import Radiograph
+from client.dicom.policy import ReadPolicy
+from client.dicom.reader import read_file
+from client.dicom.rejection import Reason, Rejection
 from simulation.dicom_writer import (
     Machine,
     Modality,
@@ -76,7 +78,7 @@ def radiograph_of(
 
 
 def read(path: Path, policy: ReadPolicy = POLICY) -> Radiograph | Rejection:
-    return read_radiograph(path, image_size=SIZE, policy=policy)
+    return read_file(path, image_size=SIZE, policy=policy)
 
 
 def picture_of(path: Path) -> Brightness:
@@ -198,7 +200,7 @@ def test_lateral_views_are_kept_unless_the_policy_refuses_them(
     found = read(path)
     assert isinstance(found, Radiograph)
     assert found.metadata.view == "LATERAL"
-    assert read(path, ReadPolicy(accept_lateral=False)) == Rejection(reason=Reason.LATERAL)
+    assert read(path, ReadPolicy(views=("PA", "AP", "OTHER"))) == Rejection(reason=Reason.LATERAL)
 
 
 @pytest.mark.parametrize(

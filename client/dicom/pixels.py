@@ -15,8 +15,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from client.header import DAMAGED_FILE_ERRORS, identifier, whole_number, words
-from client.rejection import Reason, Refused
+from client.dicom.header import DAMAGED_FILE_ERRORS, identifier, whole_number, words
+from client.dicom.rejection import Reason, Refused
 
 # Transfer syntax -> the one pydicom plugin trusted with it ("" where nothing is compressed). Never
 # pydicom's own order of plugins: some installed ones return damaged pictures without an error.

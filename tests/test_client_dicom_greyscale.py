@@ -6,7 +6,7 @@ from pydicom import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
-from client.greyscale import display_table, padding_range
+from client.dicom.greyscale import display_table, padding_range
 
 LARGEST = 4095
 

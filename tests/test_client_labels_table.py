@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.labels import LabelProblem, LabelsUnusable, read_labels
+from client.labels.table import LabelProblem, LabelsUnusable, read_labels
 
 FINDINGS = ("edema", "pleural_effusion")
 

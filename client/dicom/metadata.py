@@ -10,8 +10,8 @@ from datetime import date
 
 from pydicom import Dataset
 
-from client.header import identifier, words
-from client.view import orientation_of, view_of
+from client.dicom.header import identifier, words
+from client.dicom.view import orientation_of, view_of
 from model.conditioning import Metadata
 
 OLDEST_AGE = 90.0

@@ -7,7 +7,6 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -22,13 +21,15 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from client.geometry import Picture, pixel_aspect, to_square, without_border
-from client.greyscale import display_table, padding_range
-from client.header import DAMAGED_FILE_ERRORS, identifier, items, words
-from client.metadata import metadata_of
-from client.pixels import decode_frame
-from client.rejection import Reason, Refused, Rejection
-from client.view import Orientation, orientation_of, shows_chest
+from client.dicom.geometry import Picture, pixel_aspect, to_square, without_border
+from client.dicom.greyscale import display_table, padding_range
+from client.dicom.header import DAMAGED_FILE_ERRORS, identifier, items, words
+from client.dicom.metadata import metadata_of
+from client.dicom.outcome import Identity, Radiograph
+from client.dicom.pixels import decode_frame
+from client.dicom.policy import ReadPolicy
+from client.dicom.rejection import Reason, Refused, Rejection
+from client.dicom.view import Orientation, orientation_of, shows_chest
 from model.conditioning import Metadata
 
 _PREAMBLE_BYTES = 128
@@ -41,41 +42,7 @@ _KINDS = {
 _MODALITIES = {"CR", "DX", "RG"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadPolicy:
-    """What a hospital lets its reader accept."""
-
-    accept_lateral: bool = True
-    """Whether side views are used. The view is a condition, so they do no harm to frontal ones."""
-    max_file_bytes: int = 256 * 2**20
-    """Larger files are refused unread; also the most that a deflated file may inflate to."""
-    max_pixels: int = 64_000_000
-    """More rows times columns than this are refused before decoding."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Identity:
-    """What links a radiograph to its patient and study. Never printed, never stored."""
-
-    instance_uid: str = field(repr=False)
-    study_uid: str = field(repr=False)
-    patient_id: str = field(repr=False)
-    issuer: str = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Radiograph:
-    """One usable radiograph."""
-
-    image: NDArray[np.uint16]
-    """(image_size, image_size), 0 black to 65535 white, white is dense."""
-    metadata: Metadata
-    identity: Identity
-    pixel_digest: bytes
-    """SHA-256 of the stored pixel values: equal for copies of a picture under another identifier."""
-
-
-def read_radiograph(path: Path, *, image_size: int, policy: ReadPolicy) -> Radiograph | Rejection:
+def read_file(path: Path, *, image_size: int, policy: ReadPolicy) -> Radiograph | Rejection:
     """Read one file of unknown content.
 
     No content of the file makes this raise, and neither result nor log says anything of a refused file
@@ -179,7 +146,7 @@ def _is_human(header: Dataset) -> bool:
 
 
 def _check_view(metadata: Metadata, orientation: Orientation, policy: ReadPolicy) -> None:
-    if metadata.view == "LATERAL" and not policy.accept_lateral:
+    if metadata.view == "LATERAL" and "LATERAL" not in policy.views:
         raise Refused(Reason.LATERAL)
     # Rows towards the patient's right would mean a mirrored chest. In practice the tag is wrong about as
     # often as the picture, and a heart on the wrong side teaches worse than a missing record.
@@ -211,6 +178,7 @@ def _identity_of(header: Dataset) -> Identity:
     return Identity(
         instance_uid=identifier(header, "SOPInstanceUID"),
         study_uid=identifier(header, "StudyInstanceUID"),
+        accession=identifier(header, "AccessionNumber"),
         patient_id=identifier(header, "PatientID"),
         issuer=identifier(header, "IssuerOfPatientID"),
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
-from client.header import (
+from client.dicom.header import (
     identifier,
     items,
     number,

@@ -3,8 +3,8 @@
 import pytest
 from pydicom import Dataset
 
-from client.metadata import age_in_years, metadata_of
-from client.view import Orientation, orientation_of, shows_chest, view_of
+from client.dicom.metadata import age_in_years, metadata_of
+from client.dicom.view import Orientation, orientation_of, shows_chest, view_of
 from model.conditioning import Metadata
 
 NOWHERE = Orientation(row="", column="")

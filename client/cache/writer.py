@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from client.cache_format import (
+from client.cache.layout import (
     CACHE_FORMAT,
     CURRENT,
     HELD_OUT,

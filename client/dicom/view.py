@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from client.header import identifier, items, values_of, words
+from client.dicom.header import identifier, items, values_of, words
 
 _PA = {
     "PA",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset
 
-from client.header import numbers
-from client.rejection import Reason, Refused
+from client.dicom.header import numbers
+from client.dicom.rejection import Reason, Refused
 
 Brightness = NDArray[np.float32]
 Mask = NDArray[np.bool_]

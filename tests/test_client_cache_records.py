@@ -12,9 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from client.cache import CacheDamaged, CacheMissing, open_cache, verify_cache
-from client.cache_writer import CacheBusy, cache_draft, publish
-from client.rejection import Reason
+from client.cache.records import CacheDamaged, CacheMissing, open_cache, verify_cache
+from client.cache.writer import CacheBusy, cache_draft, publish
+from client.dicom.rejection import Reason
 from client.tally import Tally
 from model.conditioning import Schema
 
@@ -22,7 +22,7 @@ WRITE_FOR_EVER = """
 import sys
 from pathlib import Path
 import numpy as np
-from client.cache_writer import cache_draft, publish
+from client.cache.writer import cache_draft, publish
 from client.tally import Tally
 path, n = Path(sys.argv[1]), 200
 tally = Tally(num_files=n, num_usable=n, refused={}, num_patients=n, num_held_out=0)
