@@ -11,7 +11,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.config import SiteConfig, load_site
 from federation.config import (
     FullStage,
     LocalTraining,
@@ -34,7 +33,6 @@ STUDIES = sorted(
     if not path.name.startswith(("demo", "simulate", "hospital"))
 )
 SMOKE = yaml.safe_load((CONFIGS / "smoke.yaml").read_text())
-SITE = yaml.safe_load((CONFIGS / "hospital.example.yaml").read_text())
 
 
 def smoke() -> Any:  # noqa: ANN401  YAML holds anything
@@ -59,11 +57,6 @@ def test_every_study_that_is_delivered_is_valid(path: Path) -> None:
     assert load_study(path).num_rounds > 0
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("hospital*.yaml")), ids=lambda p: p.name)
-def test_every_hospital_profile_that_is_delivered_is_valid(path: Path) -> None:
-    assert load_site(path).image_size > 0
-
-
 @pytest.mark.parametrize(
     "schema",
     [StudyConfig, ModelChoice, RoundRules, FullStage, LoraStage, LocalTraining, OuterStep],
@@ -72,11 +65,6 @@ def test_the_reference_study_explains_every_key_that_a_study_may_have(schema: ty
     text = (CONFIGS / "reference.yaml").read_text()
     assert is_dataclass(schema)
     assert [field.name for field in fields(schema) if f"{field.name}:" not in text] == []
-
-
-def test_the_example_profile_explains_every_key_that_a_profile_may_have() -> None:
-    text = (CONFIGS / "hospital.example.yaml").read_text()
-    assert [field.name for field in fields(SiteConfig) if f"{field.name}:" not in text] == []
 
 
 def test_the_defaults_in_the_reference_are_the_defaults_in_the_code() -> None:
@@ -289,30 +277,6 @@ def test_a_round_outside_the_study_is_refused(
     study = study_of(FullStage(kind="full", num_rounds=5, local=local))
     with pytest.raises(ValueError, match=f"round {number} is none of the study's 5 rounds"):
         study.stage_of(number)
-
-
-def test_relative_paths_of_a_profile_are_relative_to_the_profile(tmp_path: Path) -> None:
-    site = load_site(written(tmp_path, SITE | {"labels_path": "x/labels.csv"}))
-    assert site.state_path == tmp_path / "state"
-    assert site.labels_path == tmp_path / "x" / "labels.csv"
-    assert site.public_key_path is None
-
-
-def test_absolute_paths_of_a_profile_stay(tmp_path: Path) -> None:
-    site = load_site(written(tmp_path, SITE | {"data_path": "/srv/pacs"}))
-    assert site.data_path == Path("/srv/pacs")
-
-
-@pytest.mark.parametrize("coordinator", ["host", "host:port", "https://host:1", "ho st:1"])
-def test_the_coordinators_address_is_a_host_and_a_port(tmp_path: Path, coordinator: str) -> None:
-    with pytest.raises(ConfigError, match="coordinator: "):
-        load_site(written(tmp_path, SITE | {"coordinator": coordinator}))
-
-
-@pytest.mark.parametrize("name", ["", "St-Elsewhere", "../a", "a/b", "-a", "a" * 41])
-def test_a_site_name_is_fit_for_a_file_name(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="site_name: "):
-        load_site(written(tmp_path, SITE | {"site_name": name}))
 
 
 def test_a_key_that_stands_twice_is_a_mistake(tmp_path: Path) -> None:
