@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: help install format check test demo compose-test bench faults clean
+.PHONY: help install format check test demo compose-test bench fuzz faults clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,10 @@ faults: install  ## kill a real federation's coordinator at many moments
 bench: install  ## ratios, measured in one run
 	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py tiny 64 8
 	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py small 256 2
+	OMP_NUM_THREADS=1 $(BIN)/python bench/ingest.py
+
+fuzz: install  ## thousands of damaged files through the reader
+	OMP_NUM_THREADS=1 $(BIN)/python bench/fuzz.py
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) out wheels .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

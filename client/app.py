@@ -11,10 +11,17 @@ from flwr.clientapp import ClientApp
 
 from client.config import load_site
 from client.rounds import answer
+from client.statistics import answer_counts
 from federation.logs import configure_logging
 from federation.messages import Refusal, RefusalCode
 from federation.processes import die_with_parent
-from federation.wire import ProtocolMismatch, pack_answer, unpack_instruction
+from federation.wire import (
+    ProtocolMismatch,
+    pack_answer,
+    pack_counts,
+    unpack_counts_request,
+    unpack_instruction,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +40,7 @@ def seal_errors(
         refusal = Refusal(code=RefusalCode.PROTOCOL, reason=str(err))
     except Exception:
         reference = uuid.uuid4().hex[:8]
-        logger.exception("round failed, reference %s", reference)
+        logger.exception("answer failed, reference %s", reference)
         reason = f"internal error at the hospital, reference {reference} in its log"
         refusal = Refusal(code=RefusalCode.INTERNAL, reason=reason)
     return Message(pack_answer(refusal), reply_to=message)
@@ -48,6 +55,15 @@ def train(message: Message, context: Context) -> Message:
     die_with_parent()
     site = load_site(site_path(context))
     return Message(pack_answer(answer(site, unpack_instruction(message.content))), reply_to=message)
+
+
+@app.query("counts")
+def counts(message: Message, context: Context) -> Message:
+    """Answer one request for counts with a table, or with the reason for none."""
+    die_with_parent()
+    site = load_site(site_path(context))
+    request = unpack_counts_request(message.content)
+    return Message(pack_counts(answer_counts(site, request), request), reply_to=message)
 
 
 @app.query("name")

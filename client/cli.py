@@ -1,5 +1,6 @@
 """The hospital's commands."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,22 +16,90 @@ NOT_READY = 1
 
 
 @app.command()
-def ingest(site: Site, as_json: Json = False) -> None:
-    """Read the data folder into the cache: what is usable, and why the rest is not."""
+def ingest(
+    site: Site,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Reading processes; by default one a processor.")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Read everything anew, also what is known.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read what is new into the cache, and say what is usable and why the rest is not."""
     from client.config import load_site
     from client.ingest import ingest as run_ingest
-    from client.rounds import cache_path
+    from client.progress import reading_bar
 
     profile = load_site(site)
-    tally = run_ingest(
-        profile.data_path or profile.state_path / "received",
-        labels_path=profile.labels_path,
-        cache_path=cache_path(profile),
-        secret_path=profile.state_path / "patient.secret",
-        image_size=profile.image_size,
-        findings=profile.findings,
-    )
-    emit(tally.to_json(), str(tally), as_json=as_json)
+    with reading_bar() as on_progress:
+        done = run_ingest(profile, num_workers=workers, rebuild=rebuild, on_progress=on_progress)
+    emit(done.to_json(), str(done), as_json=as_json)
+
+
+@app.command()
+def receive(
+    site: Site,
+    ingest_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="MINUTES",
+            help="Ingest in between; without it, ingest by hand or by a timer of the system.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let a PACS push radiographs here (DICOM C-STORE), until stopped; they wait for the next ingest."""
+    from client.config import load_site
+    from client.sources.periodic import every
+    from client.sources.receiver import receive as run_receiver
+
+    def tell(facts: Mapping[str, object], text: str) -> None:
+        emit(
+            {"site": profile.site_name} | dict(facts),
+            f"{profile.site_name}: {text}",
+            as_json=as_json,
+        )
+
+    profile = load_site(site)
+    command = ("hospital", "ingest", str(site.resolve()), *(["--json"] if as_json else []))
+    with stop_on_signals() as stop, every(ingest_every, command):
+        run_receiver(profile, stop=stop, tell=tell)
+
+
+@app.command()
+def inspect(
+    site: Site,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The page; by default inspect.html in the hospital's state folder."
+        ),
+    ] = None,
+    refused_list: Annotated[
+        Path | None,
+        typer.Option(help="Also write a CSV that names every refused file and why. Keep it here."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed shows other radiographs.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show what is in the cache on a page with counts and radiographs, which must stay in the hospital."""
+    from client.config import load_site
+    from client.inspection.page import inspect as inspect_cache
+    from client.inspection.page import write_page
+    from client.inspection.record_of_reading import write_refused_list
+
+    profile = load_site(site)
+    inspected = inspect_cache(profile)
+    if refused_list is not None:
+        write_refused_list(profile, refused_list)
+    if as_json and out is None:
+        emit(inspected.to_json(), "", as_json=True)
+        return
+    page = out or profile.state_path / "inspect.html"
+    write_page(inspected, page, seed=seed)
+    emit(inspected.to_json(), f"{inspected}\npage: {page}", as_json=as_json)
 
 
 @app.command()

@@ -32,6 +32,10 @@ class Dicomweb:
     def __post_init__(self) -> None:
         if not self.url.startswith(("https://", "http://")):
             raise ValueError("url must begin with https:// or http://")
+        if "@" in self.url:
+            raise ValueError(
+                "url must hold no name or password: user and password_path are for them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +72,7 @@ class StatisticsPolicy:
     share: bool = False
     """Whether counts leave at all."""
     min_cell: Positive = 10
-    """Counts of fewer patients are withheld."""
+    """Counts of fewer patients are withheld; without noise, others are rounded down to a multiple of it."""
     epsilon: Rate | None = None
     """Each table leaves with discrete Laplace noise that makes it this differentially private for one
     patient; None adds no noise."""
@@ -140,6 +144,7 @@ def load_site(path: Path) -> SiteConfig:
         data_path=_beside(folder, site.data_path),
         dicomweb=_dicomweb_beside(folder, site.dicomweb),
         labels_path=_beside(folder, site.labels_path),
+        label_mapping=_mapping_beside(folder, site.label_mapping),
         opt_out_path=_beside(folder, site.opt_out_path),
         cache_key_path=_beside(folder, site.cache_key_path),
         public_key_path=_beside(folder, site.public_key_path),
@@ -148,6 +153,11 @@ def load_site(path: Path) -> SiteConfig:
 
 def _beside(folder: Path, path: Path | None) -> Path | None:
     return None if path is None else folder / path
+
+
+def _mapping_beside(folder: Path, name: str) -> str:
+    """A mapping is one that comes with the program, or a file."""
+    return str(folder / name) if name.endswith((".yaml", ".yml")) else name
 
 
 def _dicomweb_beside(folder: Path, pacs: Dicomweb | None) -> Dicomweb | None:

@@ -1,270 +1,249 @@
-"""A folder of DICOM files -> the hospital's cache, the same to the last bit whatever the order of files."""
+"""All of a hospital's sources -> its cache, the same whatever the order, the workers and the number of ingests."""
 
 import hashlib
 import json
 import logging
-import multiprocessing
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from client.cache.writer import cache_draft, publish
-from client.dicom.outcome import Radiograph
-from client.dicom.policy import ReadPolicy
-from client.dicom.reader import read_file
-from client.dicom.rejection import Reason, Rejection
-from client.labels.table import NO_LABELS, Labels, read_labels
-from client.sources.folder import find_files
+from client.cache.cipher import load_key
+from client.cache.compaction import compact
+from client.cache.journal import RECORD
+from client.cache.layout import cache_path
+from client.cache.stock import Stock, open_stock
+from client.cache.writer import cache_lock, publish, withdraw
+from client.config import SiteConfig
+from client.dicom.rejection import Reason
+from client.labels.presets import load_mapping, load_report_terms
+from client.labels.report_terms import ReportTerms
+from client.labels.report_text import ReportRules
+from client.labels.structured_report import states_of_report
+from client.labels.table import NO_LABELS, read_labels
+from client.opaque import Keys
+from client.opt_out import apply_opt_outs, read_opt_outs
+from client.publication import Told, make_contents
+from client.reading import Intake, Offer, OnProgress, offers_of
+from client.sources.configured import sources_of
+from client.sources.item import Source
 from client.tally import Tally
-from model.conditioning import Schema
-from privacy.patient import (
-    load_or_create_secret,
-    patient_key,
-    record_key,
-    unknown_patient_key,
-)
+from client.workers import read_all
+from privacy.patient import load_or_create_secret, opaque_name
 
 logger = logging.getLogger(__name__)
 
-Outcome = Radiograph | Rejection
-Progress = Callable[[int, int], None]
-"""Called with the files done and the files in all."""
-
-DEFAULT_POLICY = ReadPolicy()
-
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 """Raised whenever the same file and settings would give another record."""
-
-HELD_OUT_ONE_IN = 10
-_PIXELS = "pixels"
-_WORKERS_PAY_FROM_BYTES = 2**28
-_WORKERS_PAY_FROM_FILES = 2000
 
 
 class NoUsableRadiograph(ValueError):
-    """The folder was read to its end and nothing in it can be used."""
+    """Every source was read to its end and nothing in it can be used."""
 
-    def __init__(self, path: Path, tally: Tally) -> None:
+    def __init__(self, tally: Tally) -> None:
         super().__init__(
-            f"No usable radiograph in {path}: {tally}. The data manager points the data folder at chest "
-            "radiographs in DICOM (CR or DX) and types the same command again."
-        )
-
-
-class ReaderKilled(RuntimeError):
-    """The operating system ended a reading process."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "A reading process was killed, most likely because memory ran out. The operator frees memory "
-            "or lowers the number of workers to 1, and types the same command again."
+            f"No usable radiograph: {tally}. The data manager points the profile's data_path, dicomweb or "
+            "receiver at chest radiographs in DICOM (CR or DX) and types the same command again."
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Entry:
-    """What is kept of a radiograph besides its pixels, which wait on disk."""
+class Ingested:
+    """What an ingest led to."""
 
-    order: int
-    pixel_digest: bytes
-    row: NDArray[np.float32]
-    patient: int
-    labelled: bool
-    position: int
-    """Place among the pixels on disk."""
+    tally: Tally
+    """Over everything in the cache now."""
+    num_read: int
+    """Items that were new or had changed, and so were read this time."""
+    num_gone: int
+    """Items that left the cache because their source no longer has them."""
+    num_to_be_sent: int
+    """Items that left the cache because everything was read anew, and that a PACS has to send again."""
+    unmapped: Mapping[str, int] = field(repr=False)
+    """The most frequent terms of the labels that their mapping does not know -> rows."""
 
-    @property
-    def sort_key(self) -> tuple[int, bytes, bytes, int]:
-        """Decided by content alone, also between copies that share an identifier."""
-        return self.order, self.pixel_digest, self.row.tobytes(), self.patient
+    def __str__(self) -> str:
+        """The tally's line, one about this time, and what was odd about the labels."""
+        lines = [str(self.tally)]
+        lines.append(f"{self.num_read} read this time, {self.num_gone} no longer there")
+        if self.num_to_be_sent:
+            lines.append(
+                f"{self.num_to_be_sent} that a PACS had sent are lost: have it send them again"
+            )
+        problems = sorted(self.tally.label_problems.items())
+        if problems:
+            told = (f"{count} {problem.value.replace('_', ' ')}" for problem, count in problems)
+            lines.append(f"labels: {', '.join(told)}")
+        if self.unmapped:
+            terms = (f"{term} ({count})" for term, count in self.unmapped.items())
+            lines.append(f"not in the mapping of the labels: {', '.join(terms)}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, int | dict[str, int]]:
+        """Plain numbers under plain names."""
+        return {
+            **self.tally.to_json(),
+            "num_read": self.num_read,
+            "num_gone": self.num_gone,
+            "num_to_be_sent": self.num_to_be_sent,
+            "unmapped": dict(self.unmapped),
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Records:
-    """Entries in their final order, with what is decided per patient."""
+class _Settings:
+    """Everything besides the sources that an ingest is made with, checked before anything is read."""
 
-    entries: list[_Entry]
-    patients: NDArray[np.uint64]
-    held_out: NDArray[np.bool_]
-
-    @property
-    def rows(self) -> NDArray[np.float32]:
-        """(n, attribute)."""
-        return np.stack([entry.row for entry in self.entries])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Keys:
-    """Turns identifiers into opaque keys; identifiers end here."""
-
-    secret: bytes = field(repr=False)
-    schema: Schema
-    labels: Labels
-
-    def entry_of(self, radiograph: Radiograph, *, position: int) -> _Entry:
-        identity = radiograph.identity
-        findings = self.labels.of_study(identity.study_uid)
-        patient = patient_key(self.secret, patient_id=identity.patient_id, issuer=identity.issuer)
-        # Files without an identifier must not be duplicates of each other: their pixels name them.
-        name = identity.instance_uid or radiograph.pixel_digest.hex()
-        return _Entry(
-            order=record_key(self.secret, instance_uid=name),
-            pixel_digest=radiograph.pixel_digest,
-            row=self.schema.row(replace(radiograph.metadata, findings=findings)),
-            patient=patient,
-            labelled=identity.study_uid in self.labels.by_study,
-            position=position,
-        )
+    keys: Keys = field(repr=False)
+    cache_key: bytes | None = field(repr=False)
+    told: Told
+    report_terms: ReportTerms
+    opted_out: frozenset[int] = field(repr=False)
+    digest: str
 
 
 def ingest(
-    data_path: Path,
+    site: SiteConfig,
     *,
-    labels_path: Path | None,
-    cache_path: Path,
-    secret_path: Path,
-    image_size: int,
-    findings: tuple[str, ...],
-    policy: ReadPolicy = DEFAULT_POLICY,
-    num_workers: int = 2,
-    on_progress: Progress | None = None,
-) -> Tally:
-    """Read every file below a folder and, once all is whole, replace the cache by what is usable.
+    num_workers: int | None = None,
+    rebuild: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Ingested:
+    """Read what is new in a hospital's sources, and replace its cache by all that is usable.
+
+    Args:
+        site: The hospital's profile.
+        num_workers: Reading processes; None for one a processor.
+        rebuild: Read everything anew.
+        on_progress: Called with the files read and the files to be read.
 
     Raises:
-        DataFolderMissing, LabelsUnusable, SecretUnusable, CacheBusy, NoUsableRadiograph, ReaderKilled: each
-            with one sentence for the person who can help; the cache is as before.
+        SourceFailed, LabelsUnusable, OptOutUnusable, ConfigError, SecretUnusable, CacheKeyUnusable,
+        CacheBusy, CacheUnusable, NotThereTwice, JournalDamaged, NoUsableRadiograph, ReaderKilled: each with
+            one sentence for the person who can help; the cache is as before.
     """
-    files = [file for file in find_files(data_path) if not _is_same(file, labels_path)]
-    labels = NO_LABELS if labels_path is None else read_labels(labels_path, findings)
-    keys = _Keys(secret=load_or_create_secret(secret_path), schema=Schema(findings), labels=labels)
-    read = partial(read_file, image_size=image_size, policy=policy)
-    with cache_draft(cache_path) as draft:
-        outcomes = _with_progress(_read_all(files, read, num_workers), len(files), on_progress)
-        records, refused = _gather(outcomes, draft / _PIXELS, keys)
-        tally = _tally(records, refused, labels, num_files=len(files))
-        if not records.entries:
-            raise NoUsableRadiograph(data_path, tally)
-        publish(
-            draft,
-            cache_path,
-            images=_stored_images(draft / _PIXELS, records.entries, image_size),
-            image_size=image_size,
-            rows=records.rows,
-            patients=records.patients,
-            held_out=records.held_out,
-            findings=findings,
-            tally=tally,
-            settings=settings_digest(image_size=image_size, findings=findings, policy=policy),
+    return ingest_from(
+        sources_of(site), site, num_workers=num_workers, rebuild=rebuild, on_progress=on_progress
+    )
+
+
+def ingest_from(
+    sources: Sequence[Source],
+    site: SiteConfig,
+    *,
+    num_workers: int | None = None,
+    rebuild: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Ingested:
+    """The same from other sources than the profile names."""
+    settings = _settings_of(site)
+    with (
+        cache_lock(cache_path(site)) as scratch,
+        open_stock(
+            cache_path(site),
+            settings=settings.digest,
+            key=settings.cache_key,
+            image_size=site.image_size,
+            rebuild=rebuild,
+        ) as stock,
+    ):
+        offers = offers_of(sources, settings.keys)
+        apply_opt_outs(stock.journal, settings.opted_out)
+        intake = Intake(
+            stock,
+            settings.keys,
+            opted_out=settings.opted_out,
+            states_of=partial(
+                states_of_report,
+                rules=ReportRules(settings.report_terms),
+                findings=tuple(settings.report_terms.findings),
+            ),
+            scratch=scratch,
         )
-    logger.info("ingest finished: usable=%d files=%d", tally.num_usable, tally.num_files)
-    return tally
+        read = partial(
+            read_all, image_size=site.image_size, policy=site.reading, num_workers=num_workers
+        )
+        num_read = intake.read(offers, read, on_progress or _no_progress)
+        return _publish(stock, site, settings, offers, intake.lost, num_read=num_read)
 
 
-def settings_digest(*, image_size: int, findings: tuple[str, ...], policy: ReadPolicy) -> str:
-    """SHA-256 of everything but the files themselves that decides what a cache holds."""
+def settings_digest(site: SiteConfig, secret: bytes, report_terms: ReportTerms) -> str:
+    """SHA-256 of everything but the sources and labels that decides what is read from a file.
+
+    Args:
+        site: The hospital's profile.
+        secret: Makes the opaque keys.
+        report_terms: How reports are read.
+    """
     settings = {
         "pipeline": PIPELINE_VERSION,
-        "image_size": image_size,
-        "findings": findings,
-        "policy": asdict(policy),
+        "image_size": site.image_size,
+        "policy": asdict(site.reading),
+        "report_terms": asdict(report_terms),
+        "secret": opaque_name(secret, "secret").hex(),
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _is_same(file: Path, other: Path | None) -> bool:
-    return other is not None and file == other.resolve()
-
-
-def _read_all(
-    files: list[Path], read: Callable[[Path], Outcome], num_workers: int
-) -> Iterator[Outcome]:
-    """Read every file, in order; in several processes if starting them costs less than they save."""
-    num_bytes = sum(file.lstat().st_size for file in files)
-    pays = num_bytes >= _WORKERS_PAY_FROM_BYTES or len(files) >= _WORKERS_PAY_FROM_FILES
-    if num_workers == 1 or not pays:
-        yield from map(read, files)
-        return
-    # A fresh interpreter for each worker: forking a process that runs torch or Flower threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context) as workers:
-        try:
-            yield from workers.map(read, files, chunksize=8)
-        except BrokenProcessPool:
-            raise ReaderKilled from None
-
-
-def _with_progress(
-    outcomes: Iterable[Outcome], num_files: int, on_progress: Progress | None
-) -> Iterator[Outcome]:
-    for num_done, outcome in enumerate(outcomes, start=1):
-        yield outcome
-        if on_progress is not None:
-            on_progress(num_done, num_files)
-
-
-def _gather(
-    outcomes: Iterable[Outcome], pixels_path: Path, keys: _Keys
-) -> tuple[_Records, Mapping[Reason, int]]:
-    """Put the pixels on disk as they come, keep the rest, and count the refusals."""
-    entries: list[_Entry] = []
-    refused: Counter[Reason] = Counter()
-    with pixels_path.open("wb") as pixels:
-        for outcome in outcomes:
-            if isinstance(outcome, Rejection):
-                refused[outcome.reason] += 1
-            else:
-                pixels.write(outcome.image.tobytes())
-                entries.append(keys.entry_of(outcome, position=len(entries)))
-    kept = _without_duplicates(entries)
-    refused[Reason.DUPLICATE] += len(entries) - len(kept)
-    return _arrange(kept, keys), +refused
-
-
-def _without_duplicates(entries: list[_Entry]) -> list[_Entry]:
-    """Sort, and keep one entry for each identifier and for each picture."""
-    kept: list[_Entry] = []
-    seen: set[int | bytes] = set()
-    for entry in sorted(entries, key=lambda entry: entry.sort_key):
-        if entry.order not in seen and entry.pixel_digest not in seen:
-            kept.append(entry)
-        seen |= {entry.order, entry.pixel_digest}
-    return kept
-
-
-def _arrange(entries: list[_Entry], keys: _Keys) -> _Records:
-    """Hold out whole patients, about one in ten; never the unknown one, who may be everybody."""
-    patients = np.array([entry.patient for entry in entries], np.uint64)
-    chosen = patients % np.uint64(HELD_OUT_ONE_IN) == 0
-    held_out = chosen & (patients != np.uint64(unknown_patient_key(keys.secret)))
-    return _Records(entries=entries, patients=patients, held_out=held_out)
-
-
-def _tally(
-    records: _Records, refused: Mapping[Reason, int], labels: Labels, *, num_files: int
-) -> Tally:
-    return Tally(
-        num_files=num_files,
-        num_usable=len(records.entries),
-        refused=refused,
-        num_patients=len(set(records.patients.tolist())),
-        num_held_out=int(records.held_out.sum()),
-        num_labelled=sum(entry.labelled for entry in records.entries),
-        label_problems=labels.problems,
+def _settings_of(site: SiteConfig) -> _Settings:
+    cache_key = load_key(site.cache_key_path)
+    keys = Keys(load_or_create_secret(site.state_path / "patient.secret"))
+    mapping = load_mapping(site.label_mapping, Path())
+    labels = NO_LABELS
+    if site.labels_path is not None:
+        labels = read_labels(site.labels_path, mapping, site.findings)
+    terms = load_report_terms(mapping.report_terms)
+    return _Settings(
+        keys=keys,
+        cache_key=cache_key,
+        told=Told(labels=labels, mapping=mapping, keys=keys),
+        report_terms=terms,
+        opted_out=read_opt_outs(site.opt_out_path, keys),
+        digest=settings_digest(site, keys.secret, terms),
     )
 
 
-def _stored_images(
-    path: Path, entries: list[_Entry], image_size: int
-) -> Iterator[NDArray[np.uint16]]:
-    """Pictures in the order of the entries, fetched from where they were put while reading."""
-    stored = np.memmap(path, np.uint16, mode="r").reshape(-1, image_size, image_size)
-    for entry in entries:
-        yield stored[entry.position]
+def _publish(
+    stock: Stock,
+    site: SiteConfig,
+    settings: _Settings,
+    offers: Sequence[Offer],
+    lost: Sequence[Offer],
+    *,
+    num_read: int,
+) -> Ingested:
+    """Make a version of what the sources have by now; without anything usable, leave all as it is."""
+    offered = {offer.key for offer in offers}
+    known = list(stock.journal.standing())
+    gone = {item.key for item in known if item.mirrored and item.key not in offered}
+    standing = [item for item in known if item.key not in gone]
+    is_usable = any(item.outcome == RECORD for item in standing)
+    if is_usable:
+        stock.journal.forget(gone)
+        compact(stock)
+    contents = make_contents(
+        stock,
+        standing,
+        settings.told,
+        offers=offers,
+        num_lost=len({offer.key for offer in lost} - {item.key for item in known}),
+        findings=site.findings,
+    )
+    tally = contents.tally
+    if not is_usable:
+        if tally.refused.get(Reason.OPTED_OUT):  # the old version may hold who objects by now
+            withdraw(stock.cache_path)
+        raise NoUsableRadiograph(tally)
+    publish(stock, contents)
+    logger.info("ingest finished: usable=%d files=%d", tally.num_usable, tally.num_files)
+    return Ingested(
+        tally=tally,
+        num_read=num_read - len(lost),
+        num_gone=len(gone),
+        num_to_be_sent=stock.num_left_behind,
+        unmapped=settings.told.labels.unmapped,
+    )
+
+
+def _no_progress(num_done: int, num_all: int) -> None:
+    pass

@@ -2,17 +2,13 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from client.cache.records import (
-    CacheDamaged,
-    CacheMissing,
-    Records,
-    open_cache,
-)
+from client.cache.cipher import CacheKeyUnusable
+from client.cache.layout import CacheDamaged, CacheMissing, CacheOutdated, CacheUnusable
+from client.cache.records import Records, open_cache_of
 from client.config import SiteConfig
 from client.kept import KeptRounds
 from client.training import best_device, held_out_loss, train_locally
@@ -56,6 +52,8 @@ def answer(site: SiteConfig, instruction: Instruction) -> Answer:
         with kept.lock():  # asked again while still training: wait, then send what that gave
             update = kept.find(instruction.round_number, task.received_digest)
             return update or train(site, task, kept)
+    except CacheUnusable as err:  # a picture that turned out damaged when it was its turn
+        return not_usable(err).refusal
     except NotTaken as err:
         logger.warning("round %d is not taken: %s", instruction.round_number, err)
         return err.refusal
@@ -108,17 +106,32 @@ def train(site: SiteConfig, task: Task, kept: KeptRounds) -> Update:
     return update
 
 
-def open_records(site: SiteConfig, study: StudyConfig) -> Records:
-    """This hospital's cache, if it fits the study."""
+def open_site_cache(site: SiteConfig) -> Records:
+    """This hospital's cache, whatever it holds."""
     try:
-        records = open_cache(cache_path(site))
+        return open_cache_of(site)
     except CacheMissing as err:
         reason = "the hospital has no cache: its data manager types `fedcxr hospital ingest`"
         raise NotTaken(RefusalCode.NO_CACHE, reason) from err
-    except CacheDamaged as err:
-        reason = "the hospital's cache is damaged: its data manager types `fedcxr hospital ingest`"
-        raise NotTaken(RefusalCode.CACHE, reason) from err
-    held, wanted = records.images.shape[-1], study.model.image_size
+    except (CacheUnusable, CacheKeyUnusable) as err:
+        raise not_usable(err) from err
+
+
+def not_usable(err: CacheUnusable | CacheKeyUnusable) -> NotTaken:
+    """What the coordinator hears of a cache that cannot be read; the whole sentence names paths."""
+    logger.error("%s", err)
+    what = "damaged: its data manager types `fedcxr hospital ingest --rebuild`"
+    if isinstance(err, CacheOutdated):
+        what = "outdated: its data manager types `fedcxr hospital ingest`"
+    elif not isinstance(err, CacheDamaged):
+        what = "locked: its data manager corrects the key of the cache"
+    return NotTaken(RefusalCode.CACHE, f"the hospital's cache is {what}")
+
+
+def open_records(site: SiteConfig, study: StudyConfig) -> Records:
+    """This hospital's cache, if it fits the study."""
+    records = open_site_cache(site)
+    held, wanted = records.image_size, study.model.image_size
     if held != wanted or records.findings != study.findings:
         reason = (
             f"the hospital's cache holds {held}-pixel radiographs with {len(records.findings)} findings, the study "
@@ -157,11 +170,6 @@ def base_weights(task: Task, kept: KeptRounds) -> Arrays:
     if base is None:
         raise NotTaken(RefusalCode.BASE_MISSING, "the hospital does not hold the frozen model")
     return base
-
-
-def cache_path(site: SiteConfig) -> Path:
-    """Where a hospital's cache lies."""
-    return site.state_path / "cache"
 
 
 def earlier_optimizer_state(task: Task, kept: KeptRounds) -> Arrays:

@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from client.dicom.outcome import Flag
 from client.dicom.rejection import Reason, describe_count
 from client.labels.table import LabelProblem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tally:
-    """Counts over one data folder. For the hospital's own eyes: small counts stay in the house."""
+    """Counts over all sources. For the hospital's own eyes: small counts stay in the house."""
 
     num_files: int
-    """Files found; every one is either usable or refused for one reason."""
+    """Items looked at; every one is usable, refused for one reason, or a report."""
     num_usable: int
     refused: Mapping[Reason, int]
     num_patients: int
@@ -21,15 +22,21 @@ class Tally:
     num_held_out: int
     """Usable radiographs kept away from training."""
     num_labelled: int = 0
-    """Usable radiographs whose study has a row in the labels."""
+    """Usable radiographs of which a row of the labels or a report speaks."""
     label_problems: Mapping[LabelProblem, int] = field(default_factory=dict)
+    num_reports: int = 0
+    """Structured reports, which have no pixels and tell findings."""
+    flags: Mapping[Flag, int] = field(default_factory=dict)
+    """Usable radiographs with something to look at."""
 
     def __str__(self) -> str:
-        """One line such as `481 of 490 usable: 4 unreadable, 3 not a chest, 2 duplicates`."""
+        """One line such as `481 of 490 usable: 4 unreadable, 2 not a chest, 2 duplicates; 1 report`."""
         summary = f"{self.num_usable} of {self.num_files} usable"
         by_count = sorted(self.refused.items(), key=lambda entry: (-entry[1], entry[0].value))
         refusals = ", ".join(describe_count(reason, count) for reason, count in by_count)
-        return f"{summary}: {refusals}" if refusals else summary
+        summary = f"{summary}: {refusals}" if refusals else summary
+        reports = "1 report" if self.num_reports == 1 else f"{self.num_reports} reports"
+        return f"{summary}; {reports}" if self.num_reports else summary
 
     def to_json(self) -> dict[str, int | dict[str, int]]:
         """Plain numbers under plain names."""
@@ -41,6 +48,8 @@ class Tally:
             "num_held_out": self.num_held_out,
             "num_labelled": self.num_labelled,
             "label_problems": {p.value: count for p, count in sorted(self.label_problems.items())},
+            "num_reports": self.num_reports,
+            "flags": {flag.value: count for flag, count in sorted(self.flags.items())},
         }
 
     @classmethod
@@ -52,4 +61,5 @@ class Tally:
         """
         refused = {Reason(code): int(count) for code, count in content["refused"].items()}
         problems = {LabelProblem(code): int(n) for code, n in content["label_problems"].items()}
-        return cls(**{**content, "refused": refused, "label_problems": problems})
+        flags = {Flag(code): int(count) for code, count in content["flags"].items()}
+        return cls(**{**content, "refused": refused, "label_problems": problems, "flags": flags})

@@ -45,6 +45,7 @@ clientapp = "{client_component}"
 
 [tool.flwr.app.config]
 study = ""
+task = "rounds"
 """
 
 

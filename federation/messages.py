@@ -1,5 +1,6 @@
-"""The messages of a round, as plain data."""
+"""The messages of a round, and of the counting before a study, as plain data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,6 +55,7 @@ class RefusalCode(StrEnum):
     NO_CACHE = "no-cache"
     CACHE = "cache"
     COUNTS = "counts-not-shared"
+    STATISTICS = "statistics-not-shared"
     INTERNAL = "internal"
     UNREADABLE = "unreadable"
     STALE = "stale"
@@ -73,3 +75,35 @@ class Refusal:
 
 
 Answer = Update | Refusal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CountsRequest:
+    """Coordinator to hospital, before a study: how many patients of which kind?"""
+
+    findings: tuple[str, ...]
+    """The study's findings, in order; the hospital's cache has to hold the same."""
+
+
+Count = int | None
+"""None: withheld."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteCounts:
+    """Hospital to coordinator: its patients by attribute and value, small counts withheld."""
+
+    num_patients: Count
+    num_files: Count
+    """Files looked at."""
+    files: Mapping[str, Count]
+    """Usable files, and others by the reason why they are not."""
+    table: Mapping[str, Mapping[str, Count]]
+    """Attribute -> value -> patients. Nobody is counted twice in an attribute, nor if the value is not known."""
+    min_cell: int
+    """Smaller counts are withheld; without noise, others are rounded down to a multiple of it."""
+    epsilon: float | None
+    """The whole table is this differentially private for one patient; None: it carries no noise."""
+
+
+CountsAnswer = SiteCounts | Refusal

@@ -1,12 +1,24 @@
 """Messages to and from Flower records. The only codec; both sides import it."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from safetensors.numpy import load, save
 
-from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
+from federation.messages import (
+    Answer,
+    Count,
+    CountsAnswer,
+    CountsRequest,
+    Instruction,
+    Refusal,
+    RefusalCode,
+    SiteCounts,
+    Update,
+)
+from federation.statistics import FILES, layout
 from model.arrays import Arrays
 
 BLOB, STYPE = "tensors", "safetensors"
@@ -19,7 +31,12 @@ MAX_WHOLE = 2**53
 MAX_REASON = 500
 """Characters of a hospital's reason that are kept."""
 
-Fields = Mapping[str, str | float | bool]
+MAX_FINDINGS = 200
+MAX_NAME = 100
+"""Characters of a finding's name."""
+WITHHELD = -1
+
+Fields = Mapping[str, str | float | bool | list[int] | list[str]]
 Header = Mapping[str, object]
 
 
@@ -111,6 +128,96 @@ def unpack_answer(record: RecordDict) -> Answer:
         num_records=_whole(header, "num_records"),
         num_files=_whole(header, "num_files"),
     )
+
+
+def pack_counts_request(request: CountsRequest) -> RecordDict:
+    """Encode for the coordinator's outgoing message."""
+    return RecordDict({"header": _header({"findings": list(request.findings)})})
+
+
+def unpack_counts_request(record: RecordDict) -> CountsRequest:
+    """Decode at the hospital.
+
+    Raises:
+        ProtocolMismatch: if the coordinator runs another release.
+        Unreadable: if the findings are no list of different names.
+    """
+    findings = _open(record).get("findings")
+    if not isinstance(findings, list) or len(findings) > MAX_FINDINGS:
+        raise Unreadable("findings")
+    if not all(isinstance(name, str) and 0 < len(name) <= MAX_NAME for name in findings):
+        raise Unreadable("findings")
+    try:
+        layout(tuple(findings))
+    except ValueError as err:
+        raise Unreadable("findings") from err
+    return CountsRequest(findings=tuple(findings))
+
+
+def pack_counts(answer: CountsAnswer, request: CountsRequest) -> RecordDict:
+    """Encode for the hospital's reply: numbers in the order of the layout, and no word."""
+    if isinstance(answer, Refusal):
+        return pack_answer(answer)
+    shape = layout(request.findings)
+    cells = [answer.table[name][value] for name in shape for value in shape[name]]
+    fields: Fields = {
+        "num_patients": _bare(answer.num_patients),
+        "num_files": _bare(answer.num_files),
+        "files": [_bare(answer.files[name]) for name in FILES],
+        "table": [_bare(count) for count in cells],
+        "min_cell": answer.min_cell,
+        "epsilon": answer.epsilon or 0.0,
+    }
+    return RecordDict({"header": _header(fields)})
+
+
+def unpack_counts(record: RecordDict, request: CountsRequest) -> CountsAnswer:
+    """Decode at the coordinator what a hospital answered to a request.
+
+    Raises:
+        ProtocolMismatch: if the hospital runs another release.
+        Unreadable: if a number is missing, impossible, or smaller than the hospital lets out.
+    """
+    header = _open(record)
+    if "code" in header:
+        return _refusal(header)
+    min_cell, epsilon = _whole(header, "min_cell"), _number(header, "epsilon")
+    if min_cell < 1:
+        raise Unreadable("min_cell")
+    if not 0 <= epsilon < math.inf:
+        raise Unreadable("epsilon")
+    shape = layout(request.findings)
+    cells = iter(_counts(header, "table", sum(map(len, shape.values())), min_cell))
+    files = _counts(header, "files", len(FILES), min_cell)
+    return SiteCounts(
+        num_patients=_count(header.get("num_patients"), "num_patients", min_cell),
+        num_files=_count(header.get("num_files"), "num_files", min_cell),
+        files=dict(zip(FILES, files, strict=True)),
+        table={name: {value: next(cells) for value in shape[name]} for name in shape},
+        min_cell=min_cell,
+        epsilon=epsilon or None,
+    )
+
+
+def _bare(count: Count) -> int:
+    return WITHHELD if count is None else count
+
+
+def _counts(header: Header, name: str, length: int, min_cell: int) -> list[Count]:
+    values = header.get(name)
+    if not isinstance(values, list) or len(values) != length:
+        raise Unreadable(name)
+    return [_count(value, name, min_cell) for value in values]
+
+
+def _count(value: object, name: str, min_cell: int) -> Count:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Unreadable(name)
+    if value == WITHHELD:
+        return None
+    if not min_cell <= value < MAX_WHOLE:
+        raise Unreadable(name)
+    return value
 
 
 def _refusal(header: Header) -> Refusal:

@@ -1,4 +1,4 @@
-"""A patient becomes an opaque 64-bit key that only this hospital can compute again."""
+"""Patients, and all that identifies them, become opaque keys that only this hospital can compute again."""
 
 import hashlib
 import hmac
@@ -10,6 +10,8 @@ from pathlib import Path
 
 SECRET_BYTES = 32
 KEY_BYTES = 8
+NAME_BYTES = 16
+"""Enough that two things never get the same name by chance, however many there are."""
 
 
 class SecretUnusable(RuntimeError):
@@ -95,8 +97,28 @@ def record_key(secret: bytes, *, instance_uid: str) -> int:
     return _key(secret, "record", instance_uid.strip())
 
 
+def link_key(secret: bytes, kind: str, identifier: str) -> int:
+    """Opaque key that joins a record to whatever else bears the identifier; 0, for an empty one, joins nothing.
+
+    Args:
+        secret: The hospital's.
+        kind: What the identifier names, such as a study or a patient: equal identifiers of two kinds differ.
+        identifier: As found in a header, a table or a file name.
+    """
+    name = identifier.strip()
+    return _key(secret, "link", kind, name) if name else 0
+
+
+def opaque_name(secret: bytes, *parts: str) -> bytes:
+    """16 bytes that stand for the parts and cannot be turned back into them."""
+    return _digest(secret, "name", *parts)[:NAME_BYTES]
+
+
 def _key(secret: bytes, *parts: str) -> int:
+    return int.from_bytes(_digest(secret, *parts)[:KEY_BYTES], "big")
+
+
+def _digest(secret: bytes, *parts: str) -> bytes:
     # JSON keeps ("ab", "c") and ("a", "bc") apart; ASCII escapes survive any mangled header text.
     message = json.dumps(parts).encode("ascii")
-    digest = hmac.new(secret, message, hashlib.sha256).digest()
-    return int.from_bytes(digest[:KEY_BYTES], "big")
+    return hmac.new(secret, message, hashlib.sha256).digest()

@@ -10,10 +10,13 @@ from flwr.serverapp import Grid, ServerApp
 from federation.logs import configure_logging
 from federation.processes import die_with_parent
 from server.aggregation import QuorumNotMet
+from server.census import ask_for_counts
 from server.export import export_models
 from server.hospitals import Hospitals
+from server.mailbox import Mailbox
 from server.rounds import Diverged, run_study
 from server.start import starting_weights
+from server.statistics import TASK, read_question, statistics_folder, write_answers
 from server.store import DamagedRound, StudyStore, find_study
 
 STATE_VARIABLE = "FEDCXR_COORDINATOR_STATE"
@@ -23,10 +26,14 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the study that the run names, from its last committed round to its end."""
+    """Run the study that the run names, from its last committed round to its end, or ask for its counts."""
     die_with_parent()
     configure_logging()
-    conduct(find_study(Path(os.environ[STATE_VARIABLE]), str(context.run_config["study"])), grid)
+    state, digest = Path(os.environ[STATE_VARIABLE]), str(context.run_config["study"])
+    if context.run_config["task"] == TASK:
+        take_census(statistics_folder(state, digest), grid)
+    else:
+        conduct(find_study(state, digest), grid)
 
 
 def conduct(store: StudyStore, grid: Grid) -> None:
@@ -41,3 +48,15 @@ def conduct(store: StudyStore, grid: Grid) -> None:
             store.set_fact("stopped", str(err))
             return
         store.set_fact("finished", str(time.time()))
+
+
+def take_census(folder: Path, grid: Grid) -> None:
+    """Ask every hospital the question in a folder, and put the answers beside it."""
+    question = read_question(folder)
+    answers = ask_for_counts(
+        Mailbox(grid=grid, kind="query.counts"),
+        question.request,
+        sites=frozenset(question.sites),
+        wait_seconds=question.wait_seconds,
+    )
+    write_answers(folder, question, answers)

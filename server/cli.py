@@ -81,6 +81,26 @@ def run(
 
 
 @app.command()
+def statistics(
+    study: Annotated[Path, typer.Argument(help="The study, as YAML.")],
+    state: State,
+    wait: Annotated[
+        float, typer.Option(min=1, help="Seconds to wait for hospitals that are busy.")
+    ] = 300.0,
+    as_json: Json = False,
+) -> None:
+    """Ask every hospital how many patients of which kind it has; small counts stay there."""
+    from federation.config import load_study
+    from server.statistics import gather
+    from server.statistics_table import facts, render
+
+    plan = load_study(study)
+    answers = gather(state.resolve(), plan, wait_seconds=wait)
+    content = {"study": plan.name, **facts(answers, plan.findings)}
+    emit(content, render(answers, plan.findings), as_json=as_json)
+
+
+@app.command()
 def status(state: State, as_json: Json = False) -> None:
     """Show the coordinator and its studies; exit code 0 means that hospitals can connect, 1 that they cannot."""
     from dataclasses import asdict

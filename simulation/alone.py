@@ -3,13 +3,13 @@
 Both train the same stages, with the same numbers of rounds and local steps, by the same local training.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from client.cache.records import Records, open_cache
+from client.cache.cipher import load_key
+from client.cache.records import Records, join, open_cache
 from client.training import best_device, mean_loss, train_locally
 from federation.config import FullStage, StudyConfig
 from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
@@ -47,20 +47,11 @@ def train_alone(study: StudyConfig, records: Records, name: str, *, num_threads:
 
 def keep_trained(study: StudyConfig, caches: list[Path], name: str, path: Path) -> None:
     """Train on the records of one or several hospitals and keep the weights in a file."""
-    weights = train_alone(study, pool([open_cache(cache) for cache in caches]), name)
+    weights = train_alone(
+        study, join([open_cache(cache, load_key(None)) for cache in caches]), name
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     save_arrays(path, weights, {})
-
-
-def pool(caches: list[Records]) -> Records:
-    """All records of several hospitals as one, which is what hospitals may not do; the tally is the first's."""
-    return replace(
-        caches[0],
-        images=np.concatenate([records.images for records in caches]),
-        rows=np.concatenate([records.rows for records in caches]),
-        patients=np.concatenate([records.patients for records in caches]),
-        held_out=np.concatenate([records.held_out for records in caches]),
-    )
 
 
 def build_network(study: StudyConfig, weights: Arrays) -> RectifiedFlowTransformer:

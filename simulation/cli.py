@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
-from federation.terminal import emit, program, say
+from federation.terminal import emit, program, say, shown
 
 app = typer.Typer()
+SETS = "nih, chexpert, mimic, padchest, vindr, brax or rexgradient."
+WAYS = "view, sex, age, race, manufacturer, finding, random or dirichlet"
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
 
 
@@ -57,6 +59,48 @@ def phantom(
     }
     text = "\n".join(f"{name}: {count} files" for name, count in written.items())
     emit({"hospitals": written}, text, as_json=as_json)
+
+
+@app.command("import")
+def import_public(
+    name: Annotated[str, typer.Argument(metavar="SET", help=SETS)],
+    source: Annotated[Path, typer.Argument(help="The set's folder, downloaded and unpacked.")],
+    out: Annotated[Path, typer.Argument(help="Folder that gets one folder per hospital.")],
+    by: Annotated[str, typer.Option(help=f"What hospitals differ in: {WAYS}.")] = "random",
+    sites: Annotated[
+        int | None, typer.Option(help="Hospitals; as --by suggests by default.")
+    ] = None,
+    finding: Annotated[
+        str | None, typer.Option(help="For --by finding: with it here, without it there.")
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="For --by dirichlet: the smaller, the more hospitals differ.")
+    ] = 0.5,
+    held_out: Annotated[
+        float, typer.Option(help="Share of every hospital's patients that is set aside to judge.")
+    ] = 0.1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first radiographs of the tables.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed deals the same patients.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Deal a public set of radiographs to hospitals: DICOM, labels, and a simulation to start."""
+    from simulation.public_sets.bar import show_bar
+    from simulation.public_sets.catalogue import public_set
+    from simulation.public_sets.importing import ImportPlan, import_set
+    from simulation.public_sets.partition import Partition
+    from simulation.public_sets.study_file import SIMULATION
+
+    partition = Partition(
+        by=by, num_sites=sites, finding=finding, alpha=alpha, held_out=held_out, seed=seed
+    )
+    plan = ImportPlan(public_set=public_set(name), source=source, partition=partition, limit=limit)
+    with show_bar(name, silent=as_json) as on_progress:
+        summary = import_set(plan, out, on_progress=on_progress)
+    command = f"{program()} simulate {shown((out / SIMULATION).resolve())}"
+    text = f"{summary.text()}\n{plan.public_set.terms}\nThen type: {command}"
+    emit({**summary.facts(), "simulation": str(out / SIMULATION)}, text, as_json=as_json)
 
 
 def _command(config: Path, out: Path | None, engine: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from client.cache.cipher import load_key
 from client.cache.records import open_cache
 from federation.config import StudyConfig
 from federation.schedule import derive_seed
@@ -52,7 +53,7 @@ def compare(
     say(f"comparison: {len(names)} hospitals alone and all data pooled, the same number of steps")
     train_alternatives(study, names, layout)
     say("comparison: measuring held-out losses")
-    held_out = open_cache(layout.held_out / "state" / "cache")
+    held_out = open_cache(layout.held_out / "state" / "cache", load_key(None))
     seed = derive_seed(study, "comparison")
 
     def loss_of(weights: Arrays) -> float:

@@ -2,13 +2,36 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
-from federation.config import StudyConfig
+from pydantic import Discriminator, Tag
+
+from federation.config import SiteName, StudyConfig
 from federation.strict_yaml import STRICT, load_config
 from simulation.phantom_sites import PhantomSite
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderSite:
+    """A hospital that exists as a folder, such as a part of a public set."""
+
+    name: SiteName
+    data_path: Path
+    """Folder with DICOM files; it is only read."""
+    labels_path: Path
+    """CSV with the findings, in this program's own columns."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderSet:
+    """Radiographs that exist as a folder, of patients that no hospital has."""
+
+    data_path: Path
+    """Folder with DICOM files; it is only read."""
+    labels_path: Path
+    """CSV with the findings, in this program's own columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +46,25 @@ class HeldOutSet:
             raise ValueError(f"num_records is {self.num_records}, it must be at least 1")
 
 
+def _kind(content: object) -> str:
+    """What says where its radiographs are is a folder; everything else is a phantom."""
+    is_folder = isinstance(content, FolderSite | FolderSet) or (
+        isinstance(content, dict) and "data_path" in content
+    )
+    return "folder" if is_folder else "phantom"
+
+
+Site = Annotated[
+    Annotated[PhantomSite, Tag("phantom")] | Annotated[FolderSite, Tag("folder")],
+    Discriminator(_kind),
+]
+HeldOut = Annotated[
+    Annotated[HeldOutSet, Tag("phantom")] | Annotated[FolderSet, Tag("folder")],
+    Discriminator(_kind),
+]
+Folder = TypeVar("Folder", FolderSite, FolderSet)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
     """Everything that one machine needs to play a whole federation."""
@@ -30,9 +72,10 @@ class SimulationConfig:
     __pydantic_config__: ClassVar = STRICT  # holds for the sites and the held-out set too
 
     study: StudyConfig
-    sites: tuple[PhantomSite, ...]
-    """The hospitals; each gets a folder of phantom radiographs."""
-    held_out: HeldOutSet
+    sites: tuple[Site, ...]
+    """The hospitals: phantoms, which get a folder of radiographs, and such that have one."""
+    held_out: HeldOut
+    """What all models are judged on."""
     phantom_size: int = 128
     """Side of the written radiographs, in pixels."""
 
@@ -44,17 +87,44 @@ class SimulationConfig:
             raise ValueError(
                 f"the study expects {self.study.rounds.num_sites} sites, {len(names)} are given"
             )
+        if isinstance(self.held_out, HeldOutSet) and not self.phantoms:
+            raise ValueError(
+                "a held-out set of phantoms needs a hospital of phantoms, whose machines it takes"
+            )
+
+    @property
+    def phantoms(self) -> tuple[PhantomSite, ...]:
+        """The hospitals that are made up."""
+        return tuple(site for site in self.sites if isinstance(site, PhantomSite))
+
+    @property
+    def judged_on(self) -> str:
+        """The held-out radiographs, in words."""
+        balanced = "balanced " if isinstance(self.held_out, HeldOutSet) else ""
+        return f"{balanced}held-out radiographs"
 
 
 def load_simulation(path: Path) -> SimulationConfig:
-    """Read and check a simulation.
+    """Read and check a simulation; relative paths are relative to the file.
 
     Raises:
         ConfigError: naming the file, every offending key, and what it should be.
     """
-    return load_config(path, SimulationConfig)
+    plan, folder = load_config(path, SimulationConfig), path.resolve().parent
+    sites = [_beside(folder, site) if isinstance(site, FolderSite) else site for site in plan.sites]
+    if isinstance(plan.held_out, FolderSet):
+        plan = replace(plan, held_out=_beside(folder, plan.held_out))
+    return replace(plan, sites=tuple(sites))
+
+
+def _beside(folder: Path, place: Folder) -> Folder:
+    return replace(
+        place, data_path=folder / place.data_path, labels_path=folder / place.labels_path
+    )
 
 
 def simulation_digest(plan: SimulationConfig) -> str:
     """SHA-256 over everything that decides what a simulation does."""
-    return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(asdict(plan), sort_keys=True, default=str).encode()
+    ).hexdigest()

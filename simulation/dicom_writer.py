@@ -1,10 +1,11 @@
-"""A rendered picture -> a valid DX or CR file, the way real machines write theirs.
+"""A rendered picture -> a valid DX, CR or SC file, the way real machines write theirs.
 
-The attributes follow the modules that PS3.3 demands of the two kinds; `dciodvfy` of dicom3tools finds
-neither errors nor warnings. Every identifier begins with SYN or is derived from a hash.
+The attributes follow the modules that PS3.3 demands of each kind; `dciodvfy` of dicom3tools finds neither
+errors nor warnings. Every identifier begins with SYN or is derived from a hash.
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,17 +20,24 @@ from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    RLELossless,
+    SecondaryCaptureImageStorage,
 )
+
+from simulation.dicom_encoder import compress
 
 Modality = Literal["CR", "DX"]
 Photometric = Literal["MONOCHROME1", "MONOCHROME2"]
 ValuesOfInterest = Literal["window", "sigmoid", "table", "none"]
+Purpose = Literal["presentation", "processing", "capture"]
+Stored = NDArray[np.uint16] | NDArray[np.int16]
 
 _HEAD_ROOM = 0.02
 _PIXEL_SPACING_MM = 0.168
+_DENSEST = 3.0
+"""Optical depth of the brightest pixel of a raw picture: one X-ray in 20 passes."""
 _VIEW_CODES = {
     "PA": ("272479007", "postero-anterior"),
     "AP": ("399348003", "antero-posterior"),
@@ -48,10 +56,31 @@ class Machine:
     """Bits stored per pixel, 8 to 16."""
     photometric: Photometric
     values_of_interest: ValuesOfInterest = "window"
+    purpose: Purpose = "presentation"
+    """Pictures to look at, raw ones of a DX detector, or ones captured a second time."""
+    signed: bool = False
+    """Whether stored values are centred on zero."""
 
     def __post_init__(self) -> None:
         if not 8 <= self.bits <= 16:
             raise ValueError(f"bits is {self.bits}, machines store 8 to 16")
+        if self.purpose == "processing" and self.modality != "DX":
+            raise ValueError("only DX machines write pictures for processing")
+        if self.signed and self.purpose != "capture" and self.modality == "DX":
+            raise ValueError("DX pictures are never signed")
+
+    @property
+    def kind(self) -> UID:
+        """SOP class of its files."""
+        if self.purpose == "capture":
+            return SecondaryCaptureImageStorage
+        if self.modality == "CR":
+            return ComputedRadiographyImageStorage
+        return (
+            DigitalXRayImageStorageForPresentation
+            if self.purpose == "presentation"
+            else DigitalXRayImageStorageForProcessing
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,17 +125,16 @@ def build_radiograph(
     _add_equipment_and_view(radiograph, machine, study)
     _add_pixels(radiograph, _stored_values(brightness, machine), machine)
     _add_values_of_interest(radiograph, machine)
-    add_kind = _add_dx_modules if machine.modality == "DX" else _add_cr_modules
-    add_kind(radiograph, machine, study)
+    _MODULES[machine.kind](radiograph, machine, study)
     return radiograph
 
 
 def write_radiograph(
     path: Path, radiograph: FileDataset, *, transfer_syntax: UID = ExplicitVRLittleEndian
 ) -> None:
-    """Write a composed file in any uncompressed transfer syntax or in RLE."""
-    if transfer_syntax == RLELossless:
-        radiograph.compress(RLELossless, generate_instance_uid=False)
+    """Write a composed file in any transfer syntax that pydicom can write or imagecodecs can compress."""
+    if transfer_syntax.is_encapsulated:
+        compress(radiograph, transfer_syntax)
     if transfer_syntax == ExplicitVRBigEndian and radiograph.BitsAllocated == 16:
         radiograph.PixelData = radiograph.pixel_array.astype(">u2").tobytes()
     radiograph.file_meta.TransferSyntaxUID = transfer_syntax
@@ -114,20 +142,15 @@ def write_radiograph(
 
 
 def _empty_file(machine: Machine, study: Study) -> FileDataset:
-    kind = (
-        DigitalXRayImageStorageForPresentation
-        if machine.modality == "DX"
-        else ComputedRadiographyImageStorage
-    )
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = kind
+    meta.MediaStorageSOPClassUID = machine.kind
     meta.MediaStorageSOPInstanceUID = uid_of("instance", study_uid(machine, study), study.view)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = uid_of("implementation")
     meta.ImplementationVersionName = "SYNTHETIC_1"
     radiograph = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     radiograph.SpecificCharacterSet = "ISO_IR 192"
-    radiograph.SOPClassUID = kind
+    radiograph.SOPClassUID = machine.kind
     radiograph.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     return radiograph
 
@@ -167,23 +190,37 @@ def _add_equipment_and_view(radiograph: Dataset, machine: Machine, study: Study)
     radiograph.LossyImageCompression = "00"
 
 
-def _stored_values(brightness: NDArray[np.floating], machine: Machine) -> NDArray[np.uint16]:
+def _stored_values(brightness: NDArray[np.floating], machine: Machine) -> Stored:
     """Brightness as the machine's integers, with some room left at both ends."""
     largest = 2**machine.bits - 1
-    share = _HEAD_ROOM + (1.0 - 2.0 * _HEAD_ROOM) * np.clip(brightness, 0.0, 1.0)
-    values = np.rint(share * largest).astype(np.uint16)
-    return np.asarray(largest - values) if machine.photometric == "MONOCHROME1" else values
+    shown = np.clip(brightness, 0.0, 1.0)
+    if machine.purpose == "processing":  # X-rays that pass, in proportion: few where it is dense
+        shown = np.exp(-_DENSEST * shown)
+    share = _HEAD_ROOM + (1.0 - 2.0 * _HEAD_ROOM) * shown
+    values: NDArray[np.uint16] = np.rint(share * largest).astype(np.uint16)
+    if machine.photometric == "MONOCHROME1" and machine.purpose != "processing":
+        values = np.asarray(largest - values)
+    if not machine.signed:
+        return values
+    return np.asarray(values.astype(np.int32) - _offset(machine), np.int16)
 
 
-def _add_pixels(radiograph: Dataset, values: NDArray[np.uint16], machine: Machine) -> None:
+def _offset(machine: Machine) -> int:
+    return 2 ** (machine.bits - 1) if machine.signed else 0
+
+
+_WRITTEN = {(True, False): "u1", (True, True): "i1", (False, False): "<u2", (False, True): "<i2"}
+
+
+def _add_pixels(radiograph: Dataset, values: Stored, machine: Machine) -> None:
     radiograph.SamplesPerPixel = 1
     radiograph.PhotometricInterpretation = machine.photometric
     radiograph.Rows, radiograph.Columns = values.shape
     radiograph.BitsAllocated = 8 if machine.bits == 8 else 16
     radiograph.BitsStored = machine.bits
     radiograph.HighBit = machine.bits - 1
-    radiograph.PixelRepresentation = 0
-    content = values.astype(np.uint8 if machine.bits == 8 else "<u2").tobytes()
+    radiograph.PixelRepresentation = int(machine.signed)
+    content = values.astype(_WRITTEN[machine.bits == 8, machine.signed]).tobytes()
     radiograph.PixelData = content + b"\0" * (len(content) % 2)
     radiograph["PixelData"].VR = "OB" if machine.bits == 8 else "OW"
 
@@ -193,8 +230,9 @@ def _add_values_of_interest(radiograph: Dataset, machine: Machine) -> None:
     radiograph.RescaleIntercept, radiograph.RescaleSlope, radiograph.RescaleType = 0, 1, "US"
     if machine.values_of_interest == "table":
         radiograph.VOILUTSequence = Sequence([_sigmoid_table(largest)])
-    elif machine.values_of_interest != "none":
-        radiograph.WindowCenter, radiograph.WindowWidth = largest / 2, largest
+    elif machine.values_of_interest != "none" and machine.purpose != "processing":
+        radiograph.WindowCenter = largest / 2 - _offset(machine)
+        radiograph.WindowWidth = largest
         radiograph.WindowCenterWidthExplanation = "NORMAL"
     if machine.values_of_interest == "sigmoid":
         radiograph.WindowWidth = largest / 2
@@ -227,9 +265,30 @@ def _add_dx_modules(radiograph: Dataset, machine: Machine, study: Study) -> None
     radiograph.PositionerType = "NONE"
 
 
+def _add_raw_dx_modules(radiograph: Dataset, machine: Machine, study: Study) -> None:
+    _add_dx_modules(radiograph, machine, study)
+    radiograph.PresentationIntentType = "FOR PROCESSING"
+    radiograph.PixelIntensityRelationship = "LIN"
+    radiograph.PixelIntensityRelationshipSign = 1
+
+
 def _add_cr_modules(radiograph: Dataset, _: Machine, __: Study) -> None:
     radiograph.PlateType = ""
     radiograph.CassetteOrientation = "PORTRAIT"
+
+
+def _add_capture_modules(radiograph: Dataset, _: Machine, __: Study) -> None:
+    radiograph.ConversionType = "DI"
+    radiograph.ImageType = ["DERIVED", "SECONDARY", ""]
+    del radiograph.ImagerPixelSpacing, radiograph.ViewPosition
+
+
+_MODULES: Mapping[UID, Callable[[Dataset, Machine, Study], None]] = {
+    DigitalXRayImageStorageForPresentation: _add_dx_modules,
+    DigitalXRayImageStorageForProcessing: _add_raw_dx_modules,
+    ComputedRadiographyImageStorage: _add_cr_modules,
+    SecondaryCaptureImageStorage: _add_capture_modules,
+}
 
 
 def _code(value: str, meaning: str) -> Dataset:

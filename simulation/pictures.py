@@ -106,7 +106,7 @@ def draw_comparison(path: Path, summary: Summary) -> None:
         [name for name, _ in rows], [loss for _, loss in rows], color=colours, height=0.65
     )
     axes.bar_label(bars, fmt="%.4f", padding=4, fontsize=8, color=INK)
-    axes.set_xlabel("loss on balanced held-out radiographs (lower is better)", fontsize=8)
+    axes.set_xlabel(f"loss on {summary.judged_on} (lower is better)", fontsize=8)
     axes.margins(x=0.1)
     _plain(axes)
     figure.savefig(path)

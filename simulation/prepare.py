@@ -1,4 +1,4 @@
-"""Making the simulated hospitals: radiographs as DICOM files, then each hospital's own ingest."""
+"""Making the simulated hospitals: radiographs as DICOM files, made or found, then each hospital's own ingest."""
 
 import hashlib
 import shutil
@@ -7,14 +7,27 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from client.cache.records import CacheMissing, open_cache
+from client.cache.records import CacheMissing, open_cache_of
+from client.config import SiteConfig
+from client.dicom.policy import ReadPolicy
 from client.ingest import ingest
 from federation.files import write_file
-from simulation.config import SimulationConfig
+from model.conditioning import RACES
+from simulation.config import FolderSet, FolderSite, HeldOutSet, SimulationConfig
 from simulation.layout import Layout
 from simulation.phantom_sites import PhantomSite, write_balanced_set, write_phantom_site
 
 Say = Callable[[str], None]
+
+READING = ReadPolicy(ethnic_groups={race.upper(): race for race in RACES})
+"""Everything is used, and race is read where an import has written it."""
+
+
+class FolderMissing(ValueError):
+    """A simulation names a folder that is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"the simulation names {path}, which is not there: correct its path")
 
 
 def prepare(layout: Layout, plan: SimulationConfig, say: Say) -> list[str]:
@@ -27,14 +40,20 @@ def prepare(layout: Layout, plan: SimulationConfig, say: Say) -> list[str]:
     return sorted(site.name for site in plan.sites)
 
 
-def _write_hospital(plan: SimulationConfig, site: PhantomSite, data: Path) -> None:
-    write_phantom_site(data, site, plan.study.findings, plan.phantom_size)
+def _write_hospital(plan: SimulationConfig, site: PhantomSite | FolderSite, data: Path) -> None:
+    if isinstance(site, FolderSite):
+        _link(data, site)
+    else:
+        write_phantom_site(data, site, plan.study.findings, plan.phantom_size)
 
 
 def _write_held_out(plan: SimulationConfig, data: Path) -> None:
+    if not isinstance(plan.held_out, HeldOutSet):
+        _link(data, plan.held_out)
+        return
     write_balanced_set(
         data,
-        plan.sites,
+        plan.phantoms,
         plan.study.findings,
         num_records=plan.held_out.num_records,
         seed=plan.held_out.seed,
@@ -42,25 +61,36 @@ def _write_held_out(plan: SimulationConfig, data: Path) -> None:
     )
 
 
+def _link(data: Path, place: FolderSite | FolderSet) -> None:
+    """Point to radiographs that exist; nothing of them is copied or changed."""
+    data.mkdir(parents=True)
+    for name, path in (("dicom", place.data_path), ("labels.csv", place.labels_path)):
+        if not path.exists():
+            raise FolderMissing(path)
+        (data / name).symlink_to(path.resolve())
+
+
 def _prepare(
     folder: Path, plan: SimulationConfig, write: Callable[[Path], None], name: str, say: Say
 ) -> None:
-    cache = folder / "state" / "cache"
+    site = SiteConfig(
+        site_name=name,
+        coordinator="localhost:1",  # nobody: an ingest calls no one
+        ca_path=folder / "ca.crt",
+        data_path=folder / "data" / "dicom",
+        labels_path=folder / "data" / "labels.csv",
+        state_path=folder / "state",
+        image_size=plan.study.model.image_size,
+        findings=plan.study.findings,
+        reading=READING,
+    )
     with suppress(CacheMissing):
-        open_cache(cache)
+        open_cache_of(site)
         return
     _write_once(folder / "data", write)
     secret = hashlib.sha256(f"{plan.study.seed}|{name}".encode()).digest()
-    write_file(folder / "state" / "patient.secret", secret)  # phantoms: known, so that runs repeat
-    tally = ingest(
-        folder / "data" / "dicom",
-        labels_path=folder / "data" / "labels.csv",
-        cache_path=cache,
-        secret_path=folder / "state" / "patient.secret",
-        image_size=plan.study.model.image_size,
-        findings=plan.study.findings,
-    )
-    say(f"{name}: {tally}")
+    write_file(site.state_path / "patient.secret", secret)  # phantoms: known, so that runs repeat
+    say(f"{name}: {ingest(site).tally}")
 
 
 def _write_once(data: Path, write: Callable[[Path], None]) -> None:

@@ -66,7 +66,11 @@ def run_simulation(
         raise
     copy_results(store, layout)
     summary = Summary(
-        name=plan.study.name, out=out, seconds=time.monotonic() - started, comparison=comparison
+        name=plan.study.name,
+        out=out,
+        seconds=time.monotonic() - started,
+        comparison=comparison,
+        judged_on=plan.judged_on,
     )
     write_report(layout, store, summary)
     return summary

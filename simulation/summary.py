@@ -15,6 +15,8 @@ class Summary:
     out: Path
     seconds: float
     comparison: Comparison
+    judged_on: str = "balanced held-out radiographs"
+    """What the losses were measured on; no hospital has it."""
 
     @property
     def beats_best_alone(self) -> bool:
@@ -46,7 +48,7 @@ class Summary:
         """For people: what was proved, what there is to see, what to type next."""
         lines = [
             "",
-            "Loss on balanced held-out radiographs that no hospital has (lower is better):",
+            f"Loss on {self.judged_on} that no hospital has (lower is better):",
         ]
         lines += [f"  {loss:8.4f}  {name}" for name, loss in self.rows()]
         lines += [

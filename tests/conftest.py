@@ -3,7 +3,8 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ from model.arrays import Arrays
 from model.conditioning import FINDINGS, Metadata, Schema
 
 if TYPE_CHECKING:
+    from pydicom import FileDataset
+
+    from client.tally import Tally
     from server.store import StudyStore
     from simulation.config import SimulationConfig
     from simulation.summary import Summary
@@ -99,9 +103,8 @@ def make_hospital() -> Callable[..., SiteConfig]:
     return build
 
 
-def write_cache(path: Path, *, num_records: int, seed: int) -> None:
+def write_cache(path: Path, *, num_records: int, seed: int, key: bytes | None = None) -> None:
     """A cache of noise: two radiographs a patient, the last patient held out."""
-    from client.cache.writer import cache_draft, publish
     from client.tally import Tally
 
     rng = np.random.default_rng(seed)
@@ -119,19 +122,66 @@ def write_cache(path: Path, *, num_records: int, seed: int) -> None:
         num_patients=len(set(patients.tolist())),
         num_held_out=int(held_out.sum()),
     )
-    with cache_draft(path) as draft:
-        publish(
-            draft,
-            path,
-            images=images,
-            image_size=IMAGE_SIZE,
-            rows=np.tile(row, (num_records, 1)),
+    rows = np.tile(row, (num_records, 1))
+    put_in_cache(
+        path,
+        images=images,
+        rows=rows,
+        patients=patients,
+        held_out=held_out,
+        findings=FINDINGS,
+        tally=tally,
+        key=key,
+    )
+
+
+def put_in_cache(
+    path: Path,
+    *,
+    images: Iterable[NDArray[np.uint16]],
+    rows: NDArray[np.float32],
+    patients: NDArray[np.uint64],
+    held_out: NDArray[np.bool_],
+    findings: tuple[str, ...],
+    tally: "Tally",
+    key: bytes | None = None,
+) -> None:
+    """A cache of given records, as an ingest would leave it that read everything anew."""
+    from client.cache.journal import RECORD, Entry
+    from client.cache.stock import open_stock
+    from client.cache.stock_writer import stock_writer
+    from client.cache.writer import Contents, cache_lock, publish
+
+    kept: list[Entry] = []
+    pictures = list(images)
+    with (
+        cache_lock(path),
+        open_stock(
+            path, settings="", key=key, image_size=pictures[0].shape[-1], rebuild=True
+        ) as stock,
+    ):
+        with stock_writer(stock, kept.extend) as writer:
+            for number, image in enumerate(pictures):
+                name = number.to_bytes(16, "big")
+                writer.add(Entry(key=name, version=name, mirrored=True, outcome=RECORD), image)
+        places = [entry.place for entry in kept if entry.place]
+        shards = tuple(sorted({place.shard for place in places}))
+        contents = Contents(
+            rows=rows,
             patients=patients,
             held_out=held_out,
-            findings=FINDINGS,
+            shards=shards,
+            places=np.array([(shards.index(p.shard), p.slot) for p in places], np.uint32),
+            findings=findings,
             tally=tally,
-            settings="",
         )
+        publish(stock, contents)
+
+
+@pytest.fixture(scope="session")
+def fill_cache() -> Callable[..., None]:
+    """Makes a cache of given records: images, rows, patients, held_out, findings, tally, key."""
+    return put_in_cache
 
 
 @pytest.fixture
@@ -261,3 +311,63 @@ def mini_simulation(
         )
         patch.undo()
         yield out, summary, said
+
+
+@pytest.fixture(scope="session")
+def chest() -> NDArray[np.floating]:
+    """A chest that does not exist, (96, 96) in [0, 1]."""
+    from simulation.phantom import Phantom
+    from simulation.style import STYLES
+
+    return Phantom(96).render(
+        findings={"cardiomegaly"},
+        patient_seed=1,
+        study_seed=1,
+        sex="F",
+        age=60,
+        view="PA",
+        style=STYLES["plain"],
+    )
+
+
+@pytest.fixture(scope="session")
+def radiograph_of(chest: NDArray[np.floating]) -> Callable[..., "FileDataset"]:
+    """Composes a file of the chest or of another picture; the other keywords are the machine's."""
+    from simulation.dicom_writer import Machine, Study, build_radiograph
+
+    def build(
+        brightness: NDArray[np.floating] = chest,
+        *,
+        view: str = "PA",
+        **choices: Any,  # noqa: ANN401
+    ) -> "FileDataset":
+        usual: dict[str, Any] = {"modality": "DX", "bits": 12, "photometric": "MONOCHROME2"}
+        machine = Machine(manufacturer="AGFA", institution="SYN-A", **(usual | choices))
+        taken = datetime(2024, 1, 1, tzinfo=UTC)
+        study = Study(patient_id="SYN1", number=1, sex="F", age=60, view=view, taken=taken)
+        return build_radiograph(brightness, machine, study)
+
+    return build
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a composed file; keywords replace header elements of what was written."""
+    from pydicom import dcmread
+    from pydicom.uid import UID, ExplicitVRLittleEndian
+
+    from simulation.dicom_writer import write_radiograph
+
+    def save(
+        radiograph: "FileDataset", syntax: UID = ExplicitVRLittleEndian, **elements: object
+    ) -> Path:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.dcm"
+        write_radiograph(path, radiograph, transfer_syntax=syntax)
+        if elements:
+            written = dcmread(path)
+            for keyword, value in elements.items():
+                setattr(written, keyword, value)
+            written.save_as(path)
+        return path
+
+    return save

@@ -15,9 +15,24 @@ from flwr.supercore.task_identity import TaskIdentity
 from client.app import SITES_VARIABLE, app
 from client.config import SiteConfig
 from federation.config import FullStage, LocalTraining, StudyConfig, study_json
-from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
-from federation.wire import PROTOCOL, pack_instruction, unpack_answer
+from federation.messages import (
+    Answer,
+    CountsRequest,
+    Instruction,
+    Refusal,
+    RefusalCode,
+    SiteCounts,
+    Update,
+)
+from federation.wire import (
+    PROTOCOL,
+    pack_counts_request,
+    pack_instruction,
+    unpack_answer,
+    unpack_counts,
+)
 from model.arrays import Arrays
+from model.conditioning import FINDINGS
 
 PATIENT = "DOE^JANE 19570312"
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1e-3)
@@ -144,3 +159,49 @@ def test_a_hospital_of_the_simulation_engine_says_its_name(
     monkeypatch.setenv(SITES_VARIABLE, os.pathsep.join(["nowhere.yaml", str(profile)]))
     reply = send(RecordDict(), "query.name", **{"partition-id": 1})
     assert reply.content.config_records["site"]["name"] == "a"
+
+
+REQUEST = CountsRequest(findings=FINDINGS)
+
+
+def share_statistics(profile: Path, **choices: float) -> None:
+    content = yaml.safe_load(profile.read_text())
+    profile.write_text(yaml.safe_dump(content | {"statistics": {"share": True, **choices}}))
+
+
+def test_a_hospital_that_shares_answers_with_counts(profile: Path) -> None:
+    share_statistics(profile, min_cell=5)
+    reply = send(pack_counts_request(REQUEST), "query.counts", site=str(profile))
+    answer = unpack_counts(reply.content, REQUEST)
+    assert isinstance(answer, SiteCounts)
+    assert (answer.num_patients, answer.table["sex"]["F"]) == (5, 5)  # of six
+
+
+def test_a_hospital_that_does_not_share_says_no_more_than_that(profile: Path) -> None:
+    reply = send(pack_counts_request(REQUEST), "query.counts", site=str(profile))
+    answer = unpack_counts(reply.content, REQUEST)
+    assert isinstance(answer, Refusal)
+    assert answer.code == RefusalCode.STATISTICS
+
+
+def test_nothing_but_counts_is_in_the_message_that_leaves(profile: Path, memory_path: Path) -> None:
+    share_statistics(profile, epsilon=1.0)
+    reply = send(pack_counts_request(REQUEST), "query.counts", site=str(profile))
+    (header,) = reply.content.config_records.values()
+    assert list(reply.content) == ["header"]
+    for name, value in header.items():
+        numbers = value if isinstance(value, list) else [value]
+        assert all(type(number) in {int, float} for number in numbers), name
+    assert str(memory_path) not in str(reply.content)
+
+
+@pytest.mark.parametrize("findings", [["x"] * 2, [PATIENT * 99], []])
+def test_a_hostile_request_for_counts_gets_none(profile: Path, findings: list[str]) -> None:
+    share_statistics(profile, min_cell=1)
+    record = pack_counts_request(REQUEST)
+    record.config_records["header"]["findings"] = findings
+    reply = send(record, "query.counts", site=str(profile))
+    answer = unpack_counts(reply.content, REQUEST)
+    assert isinstance(answer, Refusal)
+    assert answer.code in {RefusalCode.INTERNAL, RefusalCode.CACHE}
+    assert "DOE" not in answer.reason

@@ -53,12 +53,26 @@ def test_ingest_counts_what_is_usable_and_what_is_not(
     code, out, err = fedcxr("hospital", "ingest", profile)
     assert (code, err) == (0, "")
     assert out.startswith("4 of 10 usable: ")
+    assert out.splitlines()[1] == "10 read this time, 0 no longer there"
     code, out, err = fedcxr("hospital", "ingest", profile, "--json")
     (line,) = out.splitlines()
     facts = json.loads(line)
     assert (code, err) == (0, "")
     assert (facts["num_usable"], facts["num_files"], facts["num_labelled"]) == (4, 10, 4)
     assert sum(facts["refused"].values()) == 6
+    assert (facts["num_read"], facts["num_gone"]) == (0, 0)
+    code, out, err = fedcxr("hospital", "ingest", profile, "--rebuild", "--workers", 1, "--json")
+    assert json.loads(out)["num_read"] == 10
+
+
+def test_a_key_that_is_not_there_is_refused_with_what_makes_one(
+    refused: Refused, profile: Path
+) -> None:
+    profile.write_text(PROFILE + "cache_key_path: cache.key\n")
+    message = refused("hospital", "ingest", profile)
+    assert "there is no such file" in message
+    assert "openssl rand -hex 32" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_an_unknown_key_in_a_profile_is_named(refused: Refused, profile: Path) -> None:

@@ -105,6 +105,20 @@ def test_relative_paths_are_relative_to_the_profile(tmp_path: Path) -> None:
     assert site.public_key_path is None
 
 
+@pytest.mark.parametrize("name", ["nih", "own.yaml", "own.yml"])
+def test_a_mapping_is_a_name_or_a_file_beside_the_profile(tmp_path: Path, name: str) -> None:
+    mapping = load_site(written(tmp_path, {"label_mapping": name})).label_mapping
+    assert mapping == (name if name == "nih" else str(tmp_path / name))
+
+
+def test_a_mapping_is_a_file_beside_the_profile_or_one_that_comes_with_the_program(
+    tmp_path: Path,
+) -> None:
+    own = load_site(written(tmp_path, {"label_mapping": "words.yaml"}))
+    assert own.label_mapping == str(tmp_path / "words.yaml")
+    assert load_site(written(tmp_path, {"label_mapping": "nih"})).label_mapping == "nih"
+
+
 def test_absolute_paths_stay(tmp_path: Path) -> None:
     assert load_site(written(tmp_path, {"data_path": "/srv/pacs"})).data_path == Path("/srv/pacs")
 
@@ -124,6 +138,7 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
         ({"site_name": "a" * 41}, "site_name: "),
         ({"data_path": None}, "one of data_path, dicomweb and receiver"),
         ({"dicomweb": {"url": "pacs.example"}}, "url must begin with https://"),
+        ({"dicomweb": {"url": "https://me:secret@pacs"}}, "url must hold no name or password"),
         ({"dicomweb": {"url": "https://x", "pasword_path": "x"}}, "dicomweb.pasword_path"),
         ({"receiver": {"peers": []}}, "peers must name at least one machine"),
         ({"receiver": {"peers": [{"ae_title": "A" * 17, "host": "x"}]}}, "ae_title"),

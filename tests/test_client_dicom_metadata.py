@@ -4,10 +4,9 @@ import pytest
 from pydicom import Dataset
 
 from client.dicom.metadata import age_in_years, metadata_of
-from client.dicom.view import Orientation, orientation_of, shows_chest, view_of
+from client.dicom.orientation import UNKNOWN, orientation_of
+from client.dicom.view import is_surely_frontal, shows_chest, view_of
 from model.conditioning import Metadata
-
-NOWHERE = Orientation(row="", column="")
 
 
 def header(**elements: object) -> Dataset:
@@ -59,7 +58,7 @@ def test_everything_but_the_asked_fields_is_dropped() -> None:
         "white",
         "St. Elsewhere",
     )
-    assert metadata_of(found) == Metadata(
+    assert metadata_of(found, {}) == Metadata(
         age=50.0, sex="F", view="PA", race=None, site=None, manufacturer=4, findings={}
     )
 
@@ -78,11 +77,11 @@ def test_everything_but_the_asked_fields_is_dropped() -> None:
     ],
 )
 def test_manufacturers_have_fixed_numbers(name: str, number: int | None) -> None:
-    assert metadata_of(header(Manufacturer=name)).manufacturer == number
+    assert metadata_of(header(Manufacturer=name), {}).manufacturer == number
 
 
 def test_unknown_sex_is_none() -> None:
-    assert metadata_of(header(PatientSex="O")).sex is None
+    assert metadata_of(header(PatientSex="O"), {}).sex is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +101,7 @@ def test_unknown_sex_is_none() -> None:
 def test_the_view_is_read_from_what_the_header_says(
     elements: dict[str, str], view: str | None
 ) -> None:
-    assert view_of(header(**elements), NOWHERE) == view
+    assert view_of(header(**elements), UNKNOWN) == view
 
 
 def test_rows_from_front_to_back_make_a_picture_lateral_whatever_it_is_called() -> None:
@@ -118,7 +117,7 @@ def test_rows_from_side_to_side_keep_a_picture_frontal() -> None:
 @pytest.mark.parametrize(
     ("elements", "chest"),
     [
-        ({}, True),
+        ({}, None),
         ({"BodyPartExamined": "CHEST"}, True),
         ({"BodyPartExamined": "PORT CHEST"}, True),
         ({"StudyDescription": "RX TORAX"}, True),
@@ -126,5 +125,29 @@ def test_rows_from_side_to_side_keep_a_picture_frontal() -> None:
         ({"BodyPartExamined": "CHEST", "StudyDescription": "CHEST AND ABDOMEN"}, False),
     ],
 )
-def test_the_body_part_must_not_be_another(elements: dict[str, str], *, chest: bool) -> None:
+def test_the_body_part_must_not_be_another(elements: dict[str, str], *, chest: bool | None) -> None:
     assert shows_chest(header(**elements)) is chest
+
+
+@pytest.mark.parametrize(
+    ("stated", "race"),
+    [("white", "white"), ("African American", "black"), ("Klingon", None), ("", None)],
+)
+def test_race_is_read_through_the_hospitals_own_words(stated: str, race: str | None) -> None:
+    groups = {"WHITE": "white", "AFRICAN-AMERICAN": "black"}
+    assert metadata_of(header(EthnicGroup=stated), groups).race == race
+    assert metadata_of(header(EthnicGroup=stated), {}).race is None
+
+
+def test_a_code_for_frontal_tells_that_much() -> None:
+    code = Dataset()
+    code.CodeValue = "399033003"
+    found = header(ViewCodeSequence=[code])
+    assert view_of(found, UNKNOWN) is None
+    assert is_surely_frontal(found, UNKNOWN)
+    assert not is_surely_frontal(header(), UNKNOWN)
+
+
+def test_columns_from_front_to_back_make_a_sideways_picture_lateral() -> None:
+    found = header(ViewPosition="PA", PatientOrientation=["F", "A"])
+    assert view_of(found, orientation_of(found)) == "LATERAL"

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from client.cache.layout import cache_path
 from client.cache.records import open_cache
 from client.config import SiteConfig
-from client.rounds import answer, cache_path
+from client.rounds import answer
 from client.training import train_locally
 from federation.config import (
     FullStage,
@@ -152,7 +153,7 @@ def test_two_hospitals_with_the_same_radiographs_draw_differently(
     first = make_hospital(memory_path, "ab")
     second = make_hospital(memory_path, "ba")
     one, two = (open_cache(cache_path(site)).images for site in (first, second))
-    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(one[:], two[:])
     changes = [digest_arrays(trained(site, full).change) for site in (first, second)]
     assert changes[0] != changes[1]
 
@@ -187,12 +188,33 @@ def test_a_cache_with_other_findings_is_refused(
 def test_a_damaged_cache_is_refused_without_naming_a_folder(
     site: SiteConfig, full: Instruction
 ) -> None:
-    (rows,) = cache_path(site).glob("*/rows.npy")
+    (rows,) = cache_path(site).glob("*/rows")
     rows.write_bytes(rows.read_bytes()[:-1])
     refusal = refused(site, full)
     assert refusal.code == RefusalCode.CACHE
     assert "cache is damaged" in refusal.reason
     assert str(site.state_path) not in refusal.reason
+
+
+def test_a_picture_that_turns_out_damaged_ends_the_round_and_names_no_folder(
+    site: SiteConfig, full: Instruction
+) -> None:
+    for shard in cache_path(site).glob("*/*.shard"):
+        shard.write_bytes(bytes(shard.stat().st_size))
+    refusal = refused(site, full)
+    assert refusal.code == RefusalCode.CACHE
+    assert "cache is damaged" in refusal.reason
+    assert str(site.state_path) not in refusal.reason
+
+
+def test_a_cache_that_the_key_does_not_fit_is_refused(
+    site: SiteConfig, full: Instruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("5a" * 32, "no key"):
+        monkeypatch.setenv("FEDCXR_CACHE_KEY", key)
+        refusal = refused(site, full)
+        assert refusal.code == RefusalCode.CACHE
+        assert "cache is locked" in refusal.reason
 
 
 def test_a_cache_without_a_training_record_is_refused(

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from client.cache.images import Images
+from client.cache.layout import cache_path
 from client.cache.records import Records, open_cache
 from client.config import SiteConfig
-from client.rounds import cache_path
 from client.tally import Tally
 from client.training import (
     LocalResult,
@@ -67,7 +68,7 @@ def records_of(patients: list[int], held_out: list[bool]) -> Records:
     """Records whose only difference is their patient."""
     num_records = len(patients)
     return Records(
-        images=np.zeros((num_records, IMAGE_SIZE, IMAGE_SIZE), np.uint16),
+        images=Images([], np.zeros((num_records, 2), np.uint32), IMAGE_SIZE),
         rows=np.tile(Schema().null_row(), (num_records, 1)),
         patients=np.array(patients, np.uint64),
         held_out=np.array(held_out),

@@ -43,7 +43,7 @@ def test_another_entry_point_is_another_digest() -> None:
 def test_flower_reads_the_entry_points_from_it() -> None:
     app = get_fab_config(bundle_bytes())["tool"]["flwr"]["app"]
     assert app["components"] == {"serverapp": "server.app:app", "clientapp": "client.app:app"}
-    assert app["config"] == {"study": ""}
+    assert app["config"] == {"study": "", "task": "rounds"}
 
 
 def test_flower_unpacks_it_under_the_name_that_the_file_has(

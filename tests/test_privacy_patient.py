@@ -9,7 +9,9 @@ import pytest
 
 from privacy.patient import (
     SecretUnusable,
+    link_key,
     load_or_create_secret,
+    opaque_name,
     patient_key,
     record_key,
     unknown_patient_key,
@@ -83,3 +85,26 @@ def test_a_record_and_a_patient_of_the_same_name_have_different_keys() -> None:
 
 def test_header_text_that_is_no_text_still_gives_a_key() -> None:
     assert patient_key(SECRET, patient_id="\udcff\0é", issuer="") > 0
+
+
+def test_an_identifier_joins_what_bears_it_within_its_kind_alone() -> None:
+    study = link_key(SECRET, "study", "1.2.3")
+    assert study == link_key(SECRET, "study", " 1.2.3 ")
+    others = (
+        link_key(SECRET, "instance", "1.2.3"),
+        link_key(SECRET, "study", "1.2.4"),
+        link_key(bytes(32), "study", "1.2.3"),
+        patient_key(SECRET, patient_id="1.2.3", issuer=""),
+    )
+    assert len({study, *others}) == 5
+
+
+def test_an_empty_identifier_joins_nothing() -> None:
+    assert link_key(SECRET, "accession", " ") == link_key(SECRET, "study", "") == 0
+
+
+def test_names_are_opaque_and_tell_parts_apart() -> None:
+    names = {opaque_name(SECRET, *parts) for parts in (("ab", "c"), ("a", "bc"), ("abc",), ())}
+    assert len(names) == 4
+    assert {len(name) for name in names} == {16}
+    assert opaque_name(bytes(32), "abc") not in names

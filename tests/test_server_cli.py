@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import server.statistics
 import server.watch
 from federation.config import FullStage, LocalTraining, StudyConfig
 from federation.files import hold_lock
+from federation.messages import Refusal, RefusalCode
 from server.endpoint import LOCK_NAME, write_endpoint
 from server.state import GlobalState
 from server.store import Part, StudyStore
@@ -166,6 +168,26 @@ def test_status_says_that_no_coordinator_runs_and_shows_its_studies_all_the_same
     assert (code, err) == (1, "")
     assert "not running" in out
     assert "toy: idle" in out
+
+
+def test_statistics_needs_a_running_coordinator(
+    refused: Refused, study: Path, tmp_path: Path
+) -> None:
+    message = refused("coordinator", "statistics", study, "--state", tmp_path / "c")
+    assert message.startswith(f"no coordinator runs in {tmp_path}/c: start it with")
+
+
+def test_statistics_prints_every_hospitals_part(
+    fedcxr: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = Refusal(code=RefusalCode.STATISTICS, reason="it does not share")
+    monkeypatch.setattr(server.statistics, "gather", lambda *_, **__: {"north": refusal})
+    code, out, err = fedcxr("coordinator", "statistics", study, "--state", tmp_path)
+    assert (code, err) == (0, "")
+    assert "north: not shared: it does not share" in out.splitlines()
+    code, out, _ = fedcxr("coordinator", "statistics", study, "--state", tmp_path, "--json")
+    (line,) = out.splitlines()
+    assert json.loads(line)["hospitals"]["north"]["state"] == "not shared"
 
 
 def finished(state: Path, study: Path) -> StudyStore:

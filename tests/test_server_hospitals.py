@@ -17,7 +17,8 @@ from flwr.supercore.task_identity import TaskIdentity
 from federation.config import RoundRules
 from federation.messages import Instruction, Refusal, RefusalCode, Update
 from federation.wire import pack_answer, unpack_instruction
-from server.hospitals import SECONDS_TO_SPARE, Hospitals
+from server.hospitals import Hospitals
+from server.mailbox import SECONDS_TO_SPARE
 from server.rounds import Answered, Asked, Event
 
 WEIGHTS = {"w": np.ones(4, np.float32)}
@@ -142,9 +143,9 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     fake = Clock()
-    monkeypatch.setattr(
-        "server.hospitals.time", SimpleNamespace(monotonic=fake.monotonic, sleep=fake.sleep)
-    )
+    moved = SimpleNamespace(monotonic=fake.monotonic, sleep=fake.sleep)
+    monkeypatch.setattr("server.hospitals.time", moved)
+    monkeypatch.setattr("server.mailbox.time", moved)
     return fake
 
 
@@ -234,7 +235,7 @@ def test_a_hospital_whose_training_dies_is_asked_once_more_and_then_left_out() -
     refusal = answers(talk(grid))["a"]
     assert isinstance(refusal, Refusal)
     assert refusal.code == RefusalCode.NO_ANSWER
-    assert "its training process ended without an answer" in refusal.reason
+    assert "its process ended without an answer" in refusal.reason
     assert "DOE" not in refusal.reason
     assert grid.asked() == ["a", "b", "a"]
 

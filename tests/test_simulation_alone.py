@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.cache.records import Records, open_cache
+from client.cache.records import Records, join, open_cache
 from client.config import SiteConfig
 from client.training import train_locally
 from federation.config import FullStage, LocalTraining, OuterStep, StudyConfig
 from federation.schedule import derive_seed
 from model.arrays import Arrays, load_arrays
 from server.start import starting_weights
-from simulation.alone import build_network, keep_trained, loss_on, pool, train_alone
+from simulation.alone import build_network, keep_trained, loss_on, train_alone
 
 StudyOf = Callable[..., StudyConfig]
 Hospital = Callable[..., SiteConfig]
@@ -86,21 +86,8 @@ def test_kept_weights_are_the_trained_ones(
     caches = [make_hospital(tmp_path, name).state_path / "cache" for name in "ab"]
     path = tmp_path / "alone" / "pooled.safetensors"
     keep_trained(study, caches, "pooled", path)
-    both = pool([open_cache(cache) for cache in caches])
+    both = join([open_cache(cache) for cache in caches])
     assert_same(load_arrays(path), train_alone(study, both, "pooled"))
-
-
-def test_pooling_puts_all_records_of_all_hospitals_one_after_the_other(
-    make_hospital: Hospital, tmp_path: Path
-) -> None:
-    sites = [make_hospital(tmp_path, name, num_records=n) for name, n in (("a", 4), ("b", 6))]
-    caches = [open_cache(site.state_path / "cache") for site in sites]
-    both = pool(caches)
-    assert len(both) == 10
-    for field in ("images", "rows", "patients", "held_out"):
-        first, second = (getattr(cache, field) for cache in caches)
-        np.testing.assert_array_equal(getattr(both, field)[:4], first)
-        np.testing.assert_array_equal(getattr(both, field)[4:], second)
 
 
 def test_two_networks_are_measured_with_the_same_noise(

@@ -1,23 +1,30 @@
-"""How a cache lies on disk, for its writer and its reader alike; needs no torch.
+"""How a cache lies on disk, for its writers and its reader alike; needs no torch.
 
-A cache is a folder with one folder per version and a file `current` that names the version in use, so that
-a new version can take the old one's place in a single rename.
+A cache is a folder. In it, a stock holds what was read with the same settings: shards with pictures, and the
+journal of every item. A version holds what was made of a stock for training: which pictures, in which order,
+and what is known of each. The file `current` names the version in use, so that a new one takes its place in
+a single rename.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from client.cache.seal import Seal, SealBroken, unsealed
+from client.config import SiteConfig
 from client.tally import Tally
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 CURRENT = "current"
 VERSION_PREFIX = "version-"
+STOCK_PREFIX = "stock-"
+DRAFT_PREFIX = ".draft-"
+SHARD_SUFFIX = ".shard"
 MANIFEST = "manifest.json"
-IMAGES, ROWS, PATIENTS, HELD_OUT = "images.npy", "rows.npy", "patients.npy", "held_out.npy"
-_CHUNK_BYTES = 2**22
+ROWS, PATIENTS, HELD_OUT, PLACES = "rows", "patients", "held_out", "places"
+ARRAYS = (ROWS, PATIENTS, HELD_OUT, PLACES)
 
 
 class CacheMissing(FileNotFoundError):
@@ -30,21 +37,52 @@ class CacheMissing(FileNotFoundError):
         )
 
 
-class CacheDamaged(RuntimeError):
+class CacheUnusable(RuntimeError):
+    """There is a cache, and it cannot be used as it is."""
+
+
+class CacheDamaged(CacheUnusable):
     """The cache on disk is not the one that was written."""
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(
             f"The cache of radiographs in {path} is damaged: {what}. The hospital's data manager makes it "
-            "anew by typing: fedcxr hospital ingest"
+            "anew by typing: fedcxr hospital ingest --rebuild"
+        )
+
+
+class CacheOutdated(CacheUnusable):
+    """The cache was written by another version of this program."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"The cache of radiographs in {path} has a format that this version of the program does not "
+            "use. The hospital's data manager makes it anew by typing: fedcxr hospital ingest"
+        )
+
+
+class CacheLocked(CacheUnusable):
+    """The cache cannot be read with the key that is configured, or without one."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"The cache of radiographs in {path} cannot be read: {why}. The hospital's data manager corrects "
+            "cache_key_path or FEDCXR_CACHE_KEY, or makes the cache anew by typing: fedcxr hospital ingest "
+            "--rebuild"
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What a version of the cache holds."""
+    """What a version of the cache holds. It is never encrypted: it only counts."""
 
     format: int
+    key_mark: str
+    """Tells which key the cache is encrypted with; empty for none."""
+    stock: str
+    """Folder of the shards."""
+    shards: tuple[str, ...]
+    """Their names; `places` counts them from 0."""
     image_size: int
     """Pixels."""
     findings: tuple[str, ...]
@@ -55,52 +93,110 @@ class Manifest:
     files: Mapping[str, str]
     """File name -> SHA-256 of its content."""
 
+    def to_text(self) -> str:
+        """As it is kept."""
+        content = asdict(self) | {"tally": self.tally.to_json()}
+        return json.dumps(content, indent=2, sort_keys=True)
 
-def current_version(path: Path) -> Path:
-    """Folder of the version in use.
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """A version in use, before anything in it but the manifest has been looked at."""
+
+    cache_path: Path
+    name: str
+    manifest: Manifest
+    mark: bytes
+    """From `current`: seals the manifest."""
+    manifest_text: str
+
+    @property
+    def folder(self) -> Path:
+        """Where its arrays lie."""
+        return self.cache_path / self.name
+
+    @property
+    def stock_folder(self) -> Path:
+        """Where its shards lie."""
+        return self.cache_path / self.manifest.stock
+
+    def check(self, seal: Seal) -> None:
+        """Make sure that the manifest is the one that was written.
+
+        Raises:
+            CacheDamaged: it is not.
+        """
+        try:
+            digest = unsealed(seal, self.mark, self.name)
+        except SealBroken:
+            raise CacheDamaged(self.cache_path, f"{CURRENT} is not as it was written") from None
+        if digest != hashlib.sha256(self.manifest_text.encode()).digest():
+            raise CacheDamaged(self.cache_path, f"{MANIFEST} is not the file that was written")
+
+
+def cache_path(site: SiteConfig) -> Path:
+    """Where a hospital's cache lies."""
+    return site.state_path / "cache"
+
+
+def current_version(path: Path) -> Version:
+    """The version in use.
 
     Raises:
         CacheMissing: nothing has been ingested.
-        CacheDamaged: `current` names no version.
+        CacheOutdated: by an earlier version of the program.
+        CacheDamaged: `current` names no version, or its manifest cannot be read.
     """
     try:
-        name = (path / CURRENT).read_text(encoding="ascii").strip()
+        line = (path / CURRENT).read_text(encoding="ascii")
     except (FileNotFoundError, NotADirectoryError):
         raise CacheMissing(path) from None
     except UnicodeDecodeError:
         raise CacheDamaged(path, f"{CURRENT} is not text") from None
+    name, _, mark = line.strip().partition(" ")
     is_name = Path(name).name == name and name.startswith(VERSION_PREFIX)
     if not is_name or not (path / name).is_dir():
         raise CacheDamaged(path, f"{CURRENT} names a version that is not there")
-    return path / name
+    text = _manifest_text(path, name)
+    return Version(
+        cache_path=path,
+        name=name,
+        manifest=_parse_manifest(path, text),
+        mark=_bytes_of(mark),
+        manifest_text=text,
+    )
 
 
-def read_manifest(path: Path, version: Path) -> Manifest:
-    """Read and check one version's manifest.
+def array_context(version_name: str, array_name: str) -> str:
+    """What a version's arrays are sealed with."""
+    return f"array|{version_name}|{array_name}"
 
-    Raises:
-        CacheDamaged: it is missing, not ours, or from another format.
-    """
+
+def _manifest_text(path: Path, name: str) -> str:
     try:
-        content = json.loads((version / MANIFEST).read_text(encoding="utf-8"))
-        content["findings"] = tuple(content["findings"])
+        return (path / name / MANIFEST).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        raise CacheDamaged(path, f"{MANIFEST} cannot be read") from None
+
+
+def _parse_manifest(path: Path, text: str) -> Manifest:
+    try:
+        content = json.loads(text)
+        if content["format"] != CACHE_FORMAT:
+            raise CacheOutdated(path)
+        for name in ("findings", "shards"):
+            content[name] = tuple(content[name])
         content["tally"] = Tally.from_json(content["tally"])
         manifest = Manifest(**content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise CacheDamaged(path, f"{MANIFEST} cannot be read") from None
-    if manifest.format != CACHE_FORMAT:
-        raise CacheDamaged(
-            path, f"its format is {manifest.format}, this program's is {CACHE_FORMAT}"
-        )
-    if set(manifest.files) != {IMAGES, ROWS, PATIENTS, HELD_OUT}:
+    if set(manifest.files) != set(ARRAYS):
         raise CacheDamaged(path, f"{MANIFEST} lists other files")
     return manifest
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _bytes_of(digits: str) -> bytes:
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        return b""

@@ -5,35 +5,38 @@ is itself replaced by a rename. Until that last rename the old version is the ca
 """
 
 import fcntl
-import json
+import hashlib
+import io
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from client.cache.layout import (
     CACHE_FORMAT,
     CURRENT,
+    DRAFT_PREFIX,
     HELD_OUT,
-    IMAGES,
     MANIFEST,
     PATIENTS,
+    PLACES,
     ROWS,
     VERSION_PREFIX,
     Manifest,
-    digest_of,
+    array_context,
 )
+from client.cache.seal import Seal
+from client.cache.stock import Stock, remove_stocks_but
 from client.tally import Tally
+from federation.files import make_private_folder, sync_folder, write_file
 
 _LOCK = ".lock"
-_DRAFT_PREFIX = ".draft-"
 
 
 class CacheBusy(RuntimeError):
@@ -46,98 +49,98 @@ class CacheBusy(RuntimeError):
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Contents:
+    """n records in their final order."""
+
+    rows: NDArray[np.float32]
+    """(n, attribute), ending with the findings."""
+    patients: NDArray[np.uint64] = field(repr=False)
+    """(n,)."""
+    held_out: NDArray[np.bool_]
+    """(n,)."""
+    shards: tuple[str, ...]
+    """Names of the shards that hold the pixels."""
+    places: NDArray[np.uint32]
+    """(n, 2): which of the shards, and which slot in it."""
+    findings: tuple[str, ...]
+    tally: Tally
+
+
 @contextmanager
-def cache_draft(path: Path) -> Iterator[Path]:
-    """Give a draft folder on the cache's disk, and remove it, and those of killed runs, at the end.
+def cache_lock(path: Path) -> Iterator[Path]:
+    """Be the one that writes a cache; gives a scratch folder on its disk.
+
+    The scratch folder goes at the end, and whatever killed runs left goes at the beginning.
 
     Raises:
-        CacheBusy: another process has a draft of this cache.
+        CacheBusy: another process writes this cache.
     """
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(path)
     with (path / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CacheBusy(path) from None
         _remove_leftovers(path)
-        draft = path / f"{_DRAFT_PREFIX}{secrets.token_hex(8)}"
-        draft.mkdir(mode=0o700)
+        scratch = make_private_folder(path / f"{DRAFT_PREFIX}{secrets.token_hex(8)}")
         try:
-            yield draft
+            yield scratch
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
-def publish(
-    draft: Path,
-    path: Path,
-    *,
-    images: Iterable[NDArray[np.uint16]],
-    image_size: int,
-    rows: NDArray[np.float32],
-    patients: NDArray[np.uint64],
-    held_out: NDArray[np.bool_],
-    findings: tuple[str, ...],
-    tally: Tally,
-    settings: str,
-) -> Manifest:
-    """Write n records into the draft, as given by `cache_draft`, and make them the cache.
-
-    The images, n of (image_size, image_size), are consumed once; rows are (n, attribute), ending with the
-    findings; patients and held_out are (n,); settings digests what decides how a file becomes a record.
-    """
-    folder = draft / "contents"
-    folder.mkdir(mode=0o700)
-    _write_images(folder / IMAGES, images, (len(rows), image_size, image_size))
-    _write_arrays(folder, {ROWS: rows, PATIENTS: patients, HELD_OUT: held_out})
+def publish(stock: Stock, contents: Contents) -> Manifest:
+    """Make records of a stock the cache, and remove what it no longer needs."""
+    path, name = stock.cache_path, f"{VERSION_PREFIX}{secrets.token_hex(8)}"
+    folder = make_private_folder(path / f"{DRAFT_PREFIX}{name}")
     manifest = Manifest(
         format=CACHE_FORMAT,
-        image_size=image_size,
-        findings=findings,
-        num_records=len(rows),
-        tally=tally,
-        settings=settings,
-        files={name: digest_of(folder / name) for name in (IMAGES, ROWS, PATIENTS, HELD_OUT)},
+        key_mark=stock.key_mark,
+        stock=stock.folder.name,
+        shards=contents.shards,
+        image_size=stock.image_size,
+        findings=contents.findings,
+        num_records=len(contents.rows),
+        tally=contents.tally,
+        settings=stock.settings,
+        files=_write_arrays(folder, name, contents, stock.seal),
     )
-    _write_text(folder / MANIFEST, _manifest_text(manifest))
-    _sync_folder(folder)
-    _make_current(folder, path)
+    text = manifest.to_text()
+    write_file(folder / MANIFEST, text.encode())
+    folder.rename(path / name)
+    sync_folder(path)
+    mark = stock.seal.seal(hashlib.sha256(text.encode()).digest(), name)
+    write_file(path / CURRENT, f"{name} {mark.hex()}\n".encode())
+    _remove_leftovers(path)
+    remove_stocks_but(path, frozenset({stock.folder.name}))
+    stock.remove_unused(frozenset(contents.shards))
     return manifest
 
 
-def _write_arrays(folder: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    for name, array in arrays.items():
-        with (folder / name).open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _manifest_text(manifest: Manifest) -> str:
-    content = asdict(manifest) | {"tally": manifest.tally.to_json()}
-    return json.dumps(content, indent=2, sort_keys=True)
-
-
-def _write_images(
-    path: Path, images: Iterable[NDArray[np.uint16]], shape: tuple[int, int, int]
-) -> None:
-    array = open_memmap(path, mode="w+", dtype=np.uint16, shape=shape)
-    for index, image in enumerate(images):
-        array[index] = image
-    array.flush()
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _make_current(folder: Path, path: Path) -> None:
-    name = f"{VERSION_PREFIX}{secrets.token_hex(8)}"
-    folder.rename(path / name)
-    _sync_folder(path)
-    pointer = path / f"{_DRAFT_PREFIX}{name}"
-    _write_text(pointer, name)
-    pointer.replace(path / CURRENT)
-    _sync_folder(path)
+def withdraw(path: Path) -> None:
+    """Have no cache any more: a training that starts from now on finds none."""
+    (path / CURRENT).unlink(missing_ok=True)
+    sync_folder(path)
     _remove_leftovers(path)
+
+
+def _write_arrays(folder: Path, version: str, contents: Contents, seal: Seal) -> dict[str, str]:
+    """Write the arrays; their digests by name."""
+    arrays: dict[str, NDArray[np.generic]] = {
+        ROWS: contents.rows,
+        PATIENTS: contents.patients,
+        HELD_OUT: contents.held_out,
+        PLACES: contents.places,
+    }
+    digests = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        sealed = seal.seal(buffer.getvalue(), array_context(version, name))
+        write_file(folder / name, sealed)
+        digests[name] = hashlib.sha256(sealed).hexdigest()
+    return digests
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -146,24 +149,8 @@ def _remove_leftovers(path: Path) -> None:
     A training that still has an old version open keeps reading it: the disk frees it afterwards.
     """
     pointer = path / CURRENT
-    current = pointer.read_text(encoding="ascii").strip() if pointer.exists() else ""
+    current = pointer.read_bytes().split(b" ")[0].strip() if pointer.exists() else b""
     for found in path.iterdir():
-        if found.name.startswith(VERSION_PREFIX) and found.name != current:
-            shutil.rmtree(found)
-        elif found.name.startswith(_DRAFT_PREFIX):
+        is_old = found.name.startswith(VERSION_PREFIX) and os.fsencode(found.name) != current
+        if is_old or found.name.startswith((DRAFT_PREFIX, f".{CURRENT}.")):
             shutil.rmtree(found) if found.is_dir() else found.unlink()
-
-
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -57,8 +57,18 @@ def identifier(header: Dataset, keyword: str) -> str:
 
 
 def words(header: Dataset, keyword: str) -> str:
+    """The element as words; empty when it is missing or malformed."""
+    return as_words(identifier(header, keyword))
+
+
+def as_words(text: str) -> str:
     """Upper-case words with single blanks between them, so that `Port. chest` is `PORT CHEST`."""
-    return re.sub(r"[^A-Z0-9]+", " ", identifier(header, keyword).upper()).strip()
+    return re.sub(r"[^A-Z0-9]+", " ", text.upper()).strip()
+
+
+def transfer_syntax(header: Dataset) -> str:
+    """UID of the way in which the file's data set is written."""
+    return identifier(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID")
 
 
 def numbers(header: Dataset, keyword: str) -> list[float]:

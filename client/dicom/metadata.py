@@ -1,7 +1,7 @@
 """Header -> the few fields a study may ask for. Every other field of the header is dropped here.
 
-Findings come from the hospital's labels, the site number from its configuration, and race only from
-a policy that asks for it: a header never fills them.
+Findings come from the hospital's labels and the site number from its configuration: a header never fills
+them. Race is read only if the hospital says what its words for ethnic groups mean.
 """
 
 import re
@@ -10,8 +10,9 @@ from datetime import date
 
 from pydicom import Dataset
 
-from client.dicom.header import identifier, words
-from client.dicom.view import orientation_of, view_of
+from client.dicom.header import as_words, identifier, words
+from client.dicom.orientation import orientation_of
+from client.dicom.view import view_of
 from model.conditioning import Metadata
 
 OLDEST_AGE = 90.0
@@ -51,17 +52,27 @@ _ANOTHER_MANUFACTURER = 16
 _WHOLE_WORD_ONLY = {"GE", "GEMS"}
 
 
-def metadata_of(header: Dataset) -> Metadata:
-    """Keep age, sex, view and manufacturer; None for each that is missing or unbelievable."""
+def metadata_of(header: Dataset, ethnic_groups: Mapping[str, str]) -> Metadata:
+    """Keep age, sex, view, manufacturer and perhaps race; None for what is missing or unbelievable.
+
+    Args:
+        header: of the file.
+        ethnic_groups: the hospital's words for an ethnic group, in capitals -> race.
+    """
     return Metadata(
         age=age_in_years(header),
         sex=_SEXES.get(words(header, "PatientSex")),
         view=view_of(header, orientation_of(header)),
-        race=None,
+        race=_race(header, ethnic_groups),
         site=None,
         manufacturer=manufacturer_number(words(header, "Manufacturer")),
         findings={},
     )
+
+
+def _race(header: Dataset, ethnic_groups: Mapping[str, str]) -> str | None:
+    known = {as_words(group): race for group, race in ethnic_groups.items()}
+    return known.get(words(header, "EthnicGroup"))
 
 
 def age_in_years(header: Dataset) -> float | None:

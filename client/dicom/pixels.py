@@ -1,6 +1,7 @@
-"""Stored pixel values of one frame, decoded only after the header's promises have been checked."""
+"""The stored values of the one frame of a file, decoded only after the header's promises have been checked."""
 
-import struct
+from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,99 +13,96 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    RLELossless,
 )
 
-from client.dicom.header import DAMAGED_FILE_ERRORS, identifier, whole_number, words
+from client.dicom.codecs import decode_compressed
+from client.dicom.header import DAMAGED_FILE_ERRORS, transfer_syntax
+from client.dicom.layout import Layout, Patterns, layout_of
 from client.dicom.rejection import Reason, Refused
 
-# Transfer syntax -> the one pydicom plugin trusted with it ("" where nothing is compressed). Never
-# pydicom's own order of plugins: some installed ones return damaged pictures without an error.
-_DECODERS: dict[str, str] = {
-    ImplicitVRLittleEndian: "",
-    ExplicitVRLittleEndian: "",
-    ExplicitVRBigEndian: "",
-    DeflatedExplicitVRLittleEndian: "",
-    RLELossless: "pydicom",
+_LITTLE_ENDIAN = {
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
 }
-_MIN_SIDE = 32
 _MAX_COLOUR_DIFFERENCE = 12
-_MAX_RLE_SEGMENTS = 15
+_COLOUR_STEP = 8
+_NO_CHROMINANCE = 128
 
 
-def decode_frame(header: Dataset, *, max_pixels: int) -> NDArray[np.int32]:
-    """Decode the only frame to stored values (row, column), whatever its bits, sign or byte order.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """Stored values, as the patterns of bits that stand for them.
+
+    There are so few patterns that whatever depends on the value alone is computed once for each of them
+    and looked up for the pixels, which never have to be widened, shifted or given a sign.
+    """
+
+    patterns: Patterns
+    """(row, column), each below 2 ** bits."""
+    bits: int
+    """8 to 16."""
+    signed: bool
+
+    @property
+    def values(self) -> NDArray[np.int32]:
+        """The value that each pattern stands for, (2 ** bits,)."""
+        values = np.arange(2**self.bits, dtype=np.int32)
+        return values - (values >= 2 ** (self.bits - 1)) * 2**self.bits if self.signed else values
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of shape and values, however the file stores them."""
+        found = sha256(repr((self.patterns.shape, self.bits, self.signed)).encode())
+        written = np.dtype("u1" if self.bits == 8 else "<u2")
+        found.update(np.ascontiguousarray(self.patterns, written).data)
+        return found.digest()
+
+
+def decode_frame(header: Dataset, *, max_pixels: int) -> Stored:
+    """Decode the only frame, whatever its compression, bits, sign or byte order.
 
     Raises:
-        Refused: with the reason, also for everything the decoder raises on damaged data.
+        Refused: with the reason, also for everything a decoder raises on damaged data.
     """
-    _check_promises(header, max_pixels=max_pixels)
-    syntax = identifier(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID")
-    if syntax not in _DECODERS:
-        raise Refused(Reason.NO_DECODER)
+    layout = layout_of(header, max_pixels=max_pixels)
     try:
-        if syntax == RLELossless:
-            _check_rle_expansion(header)
-        pixels = pixel_array(header, index=0, raw=True, decoding_plugin=_DECODERS[syntax])
+        pixels = _single_channel(_decode(header, layout), layout)
     except DAMAGED_FILE_ERRORS as error:
         raise Refused(Reason.DECODE_FAILED) from error
-    return _single_channel(pixels).astype(np.int32)
+    return Stored(
+        patterns=layout.stored_bits(pixels), bits=layout.bits_stored, signed=layout.signed
+    )
 
 
-def _check_promises(header: Dataset, *, max_pixels: int) -> None:
-    """Refuse what the header alone rules out, before any memory is spent on pixels."""
-    if "PixelData" not in header:
-        raise Refused(Reason.NO_PIXELS)
-    rows = whole_number(header, "Rows", default=0)
-    columns = whole_number(header, "Columns", default=0)
-    if min(rows, columns) < _MIN_SIDE:
-        raise Refused(Reason.BAD_GEOMETRY)
-    if rows * columns > max_pixels:
-        raise Refused(Reason.TOO_LARGE)
-    if whole_number(header, "NumberOfFrames", default=1) > 1:
-        raise Refused(Reason.MULTI_FRAME)
-    if whole_number(header, "BitsAllocated", default=16) not in {8, 16}:
-        raise Refused(Reason.DECODE_FAILED)
-    if words(header, "PhotometricInterpretation") == "PALETTE COLOR":
-        raise Refused(Reason.WRONG_KIND)
-
-
-def _check_rle_expansion(header: Dataset) -> None:
-    """Refuse run lengths that would unpack to more than twice the promised size."""
+def _decode(header: Dataset, layout: Layout) -> NDArray[np.integer]:
+    """(row, column), or with a third axis of samples."""
+    syntax = transfer_syntax(header)
+    if syntax in _LITTLE_ENDIAN and layout.samples == 1:
+        written = layout.dtype.newbyteorder("<")
+        values = np.frombuffer(header.PixelData, written, count=layout.num_pixels)
+        return values.reshape(layout.rows, layout.columns)
+    if syntax in _LITTLE_ENDIAN or syntax == ExplicitVRBigEndian:
+        found: NDArray[np.integer] = pixel_array(header, index=0, raw=True)
+        return found
     frame = next(generate_frames(header.PixelData, number_of_frames=1))
-    num_segments, *offsets = struct.unpack("<16L", frame[:64])
-    if not 1 <= num_segments <= _MAX_RLE_SEGMENTS:
-        raise Refused(Reason.DECODE_FAILED)
-    ends = [*offsets[1:num_segments], len(frame)]
-    promised = int(header.Rows) * int(header.Columns)
-    for start, end in zip(offsets, ends, strict=False):
-        if _unpacked_length(frame[start:end]) > 2 * promised:
-            raise Refused(Reason.TOO_LARGE)
+    return decode_compressed(frame, syntax, layout)
 
 
-def _unpacked_length(segment: bytes) -> int:
-    """Bytes that one PackBits segment of PS3.5 annex G unpacks to."""
-    position = length = 0
-    while position < len(segment):
-        control = segment[position]
-        if control > 128:
-            length += 257 - control
-            position += 2
-        elif control < 128:
-            length += control + 1
-            position += control + 2
-        else:
-            position += 1
-    return length
-
-
-def _single_channel(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Grey values, also from a colour picture whose channels agree; colour pictures are refused."""
+def _single_channel(pixels: NDArray[np.integer], layout: Layout) -> NDArray[np.integer]:
+    """Grey values, also from a colour picture without colour; those with colour are refused."""
     if pixels.ndim == 2:
         return pixels
-    if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise Refused(Reason.WRONG_KIND)
-    thinned = pixels[::8, ::8].astype(np.int32)
-    if np.abs(thinned - thinned[..., :1]).max() > _MAX_COLOUR_DIFFERENCE:
-        raise Refused(Reason.WRONG_KIND)
+    if pixels.shape[-1] == 1:
+        return pixels[..., 0]
+    thinned = pixels[::_COLOUR_STEP, ::_COLOUR_STEP].astype(np.int32)
+    # Decoders of compressed pictures give red, green and blue; uncompressed ones are left as they are.
+    chrominance = layout.photometric.startswith("YBR") and not _is_grey(thinned, thinned[..., :1])
+    grey = _NO_CHROMINANCE if chrominance else thinned[..., :1]
+    if not _is_grey(thinned, grey):
+        raise Refused(Reason.COLOUR)
     return pixels[..., 0]
+
+
+def _is_grey(pixels: NDArray[np.int32], grey: NDArray[np.int32] | int) -> bool:
+    return bool(np.abs(pixels[..., 1:] - grey).max() <= _MAX_COLOUR_DIFFERENCE)

@@ -1,11 +1,11 @@
-"""What a radiograph shows, from its header: body part, projection and how it lies in the picture."""
+"""What a radiograph shows, from its header: body part and projection."""
 
 import re
-from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from client.dicom.header import identifier, items, values_of, words
+from client.dicom.header import identifier, items, words
+from client.dicom.orientation import Orientation
 
 _PA = {
     "PA",
@@ -20,7 +20,19 @@ _AP = {"AP", "ANTEROPOSTERIOR", "ANTERO POSTERIOR", "ANTERIOR POSTERIOR", "AP SU
     "SUPINE",
 }
 _LATERAL = {"LL", "RL", "L", "LAT", "LATERAL", "LARGE LATERAL", "LEFT LATERAL", "RIGHT LATERAL"}
-_OTHER = {"LAO", "RAO", "LPO", "RPO", "LLD", "RLD", "OBLIQUE", "OBLICUA", "LORDOTIC", "DECUBITUS"}
+_OTHER = {
+    "OTHER",
+    "LAO",
+    "RAO",
+    "LPO",
+    "RPO",
+    "LLD",
+    "RLD",
+    "OBLIQUE",
+    "OBLICUA",
+    "LORDOTIC",
+    "DECUBITUS",
+}
 _VIEW_WORDS = {
     **dict.fromkeys(_PA, "PA"),
     **dict.fromkeys(_AP, "AP"),
@@ -40,6 +52,7 @@ _VIEW_CODES = {
     "R-10232": "LATERAL",
     "R-10236": "LATERAL",
 }
+_FRONTAL_CODES = {"399033003", "R-10202"}
 _DESCRIPTIONS = (
     "SeriesDescription",
     "ProtocolName",
@@ -52,49 +65,34 @@ _LATERAL_TEXT = re.compile(r"\b(LAT|LATERAL|LL|PROFIL|SEITLICH)\b")
 _FRONTAL_TEXT = re.compile(r"\b(PA|AP)\b")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Orientation:
-    """Where the first row and the first column of the picture point, one letter each, or empty."""
-
-    row: str
-    """L or R in a frontal picture, A or P in a lateral one."""
-    column: str
-    """F (towards the feet) or H (towards the head: the picture is upside down)."""
-
-
-def orientation_of(header: Dataset) -> Orientation:
-    """Read PatientOrientation; both letters are empty when it is missing or malformed."""
-    directions = [str(value).upper()[:1] for value in values_of(header, "PatientOrientation")]
-    if len(directions) != 2:
-        return Orientation(row="", column="")
-    return Orientation(row=directions[0], column=directions[1])
-
-
 def view_of(header: Dataset, orientation: Orientation) -> str | None:
     """PA, AP, LATERAL, OTHER, or None when the header does not say.
 
     The direction of the rows outranks every description: over thousands of real headers, rows that
     run from front to back always meant a lateral picture, whereas descriptions are often copied.
     """
-    if orientation.row in {"A", "P"}:
+    if orientation.is_lateral:
         return "LATERAL"
     text = " ".join(words(header, keyword) for keyword in _DESCRIPTIONS)
     declared = _declared_view(header)
-    if (
-        declared in {"PA", "AP"}
-        and _LATERAL_TEXT.search(text)
-        and orientation.row not in {"L", "R"}
-    ):
+    if declared in {"PA", "AP"} and _LATERAL_TEXT.search(text) and not orientation.is_frontal:
         return "LATERAL"
     return declared or _described_view(text)
 
 
+def is_surely_frontal(header: Dataset, orientation: Orientation) -> bool:
+    """Whether the header says that the picture is frontal, even if not whether it is PA or AP."""
+    return orientation.is_frontal or _view_code(header) in _FRONTAL_CODES
+
+
 def _declared_view(header: Dataset) -> str | None:
     declared = _VIEW_WORDS.get(words(header, "ViewPosition"))
-    if declared:
-        return declared
-    codes = (identifier(item, "CodeValue") for item in items(header, "ViewCodeSequence")[:1])
-    return next((_VIEW_CODES[code] for code in codes if code in _VIEW_CODES), None)
+    return declared or _VIEW_CODES.get(_view_code(header))
+
+
+def _view_code(header: Dataset) -> str:
+    codes = [identifier(item, "CodeValue") for item in items(header, "ViewCodeSequence")[:1]]
+    return codes[0] if codes else ""
 
 
 def _described_view(text: str) -> str | None:
@@ -104,15 +102,12 @@ def _described_view(text: str) -> str | None:
     return frontal[1] if frontal else None
 
 
-def shows_chest(header: Dataset) -> bool:
-    """Whether the header names the chest and no other region, or names no region at all.
-
-    A third of real chest headers leave the body part out, so silence is not a refusal.
-    """
+def shows_chest(header: Dataset) -> bool | None:
+    """Whether the header names the chest and no other region; None if it names no region at all."""
     keywords = ("BodyPartExamined", "RequestedProcedureDescription", *_DESCRIPTIONS)
     parts = [words(header, keyword) for keyword in keywords]
     parts += [words(item, "CodeMeaning") for item in items(header, "AnatomicRegionSequence")[:1]]
     text = " ".join(part for part in parts if part)
     if not text:
-        return True
+        return None
     return bool(_CHEST.search(text)) and not _ELSEWHERE.search(text)

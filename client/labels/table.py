@@ -1,35 +1,44 @@
-"""The hospital's labels.csv -> findings per study, in the words of the model.
+"""The hospital's table of labels -> findings per radiograph, in the words of the model."""
 
-One row per study, a column `study_instance_uid`, and one column per finding in CheXpert's coding: 1
-present, 0 absent, -1 uncertain, blank not mentioned (Irvin et al. 2019, https://arxiv.org/abs/1901.07031).
-"""
-
-import csv
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-STUDY_COLUMN = "study_instance_uid"
-_STATES = {
-    "1": "present",
-    "0": "absent",
-    "-1": "uncertain",
-    "": "not_mentioned",
-}
+from client.labels.agreement import agreed, voted
+from client.labels.mapping import KeyKind, LabelMapping
+from client.labels.readers import reader_for
+from client.labels.row_reader import MISSING, Cells, RowReader
+from client.labels.sheet import NoTable, Sheet, open_sheet
+from client.labels.words import plain
+
+NUM_UNMAPPED_SHOWN = 20
+MIN_ROWS_SHOWN = 5
+"""A term that fewer rows say is not shown: it may be a slip that holds a name."""
+_MAX_UNMAPPED = 10_000
+_MAX_TERM = 60
 
 
 class LabelProblem(StrEnum):
     """What can be wrong with a labels file without stopping the work."""
 
     UNKNOWN_COLUMN = "unknown_column"
+    """A column that could hold a finding and holds none that is known."""
     MISSING_COLUMN = "missing_column"
+    """A finding that is asked for and that the table cannot tell."""
     DUPLICATE_STUDY = "duplicate_study"
+    """A row whose identifier an earlier row has."""
     NO_STUDY = "no_study"
+    """A row without identifier."""
     BAD_VALUE = "bad_value"
+    """A cell whose value has no meaning in the mapping."""
     DAMAGED_ROW = "damaged_row"
+    """A row with too few cells, or with too many, which is not used."""
+    UNMAPPED_TERM = "unmapped_term"
+    """A term, in one row, that the mapping does not know."""
+    CONFLICT = "conflict"
+    """A finding of which two things are said; it is left unknown."""
 
 
 class LabelsUnusable(ValueError):
@@ -37,94 +46,171 @@ class LabelsUnusable(ValueError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
-            f"The labels {path} cannot be used: {reason}. The data manager writes one row per study with "
-            f"the columns {STUDY_COLUMN} and one per finding, or takes the labels out of the configuration."
+            f"The labels {path} cannot be used: {reason}. The data manager corrects the table, or "
+            "label_mapping in the hospital's profile, which says how it is to be read, or takes the labels "
+            "out of the profile."
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
-    """Findings of every labelled study."""
+    """Findings of every labelled radiograph."""
 
-    by_study: Mapping[str, Mapping[str, str]] = field(repr=False)
-    """Study instance UID -> finding -> state. A finding without a usable value is left out: unknown."""
-    problems: Mapping[LabelProblem, int]
+    key: KeyKind = "study"
+    """What the identifiers are identifiers of."""
+    states: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """Identifier, in the form that the mapping's key gives it -> finding -> state. A finding without a usable value is left out: unknown."""
+    problems: Mapping[LabelProblem, int] = field(default_factory=dict)
     """How often each problem occurred."""
+    unmapped: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """The most frequent terms that the mapping does not know -> rows. For the hospital's own eyes."""
 
-    def of_study(self, study_uid: str) -> Mapping[str, str]:
-        """Findings of one study; none are known of a study without a row."""
-        return self.by_study.get(study_uid, {})
+    def of(self, identifier: str) -> Mapping[str, str]:
+        """Findings of one identifier; none if no row has it."""
+        return self.states.get(identifier, {})
 
 
-NO_LABELS = Labels(by_study={}, problems={})
+NO_LABELS = Labels()
 
 
-def read_labels(path: Path, findings: tuple[str, ...]) -> Labels:
+def read_labels(path: Path, mapping: LabelMapping, findings: tuple[str, ...]) -> Labels:
     """Read the findings asked for; everything odd about single rows is counted and left out.
 
+    What a row calls `name` has the findings ``labels.of(mapping.key.identifier(name))``.
+
     Raises:
-        LabelsUnusable: there is no such file, it is not text, or it lacks the study column.
+        LabelsUnusable: there is no such file, it is no table, or not one that the mapping describes.
+        ConfigError: the mapping names report rules that cannot be used.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return _read_rows(csv.reader(file), path, findings)
+        with open_sheet(path) as sheet:
+            return labels_of_sheet(sheet, mapping, findings)
+    except NoTable as err:
+        raise LabelsUnusable(path, str(err)) from None
     except (FileNotFoundError, IsADirectoryError):
         raise LabelsUnusable(path, "there is no such file") from None
     except PermissionError:
         raise LabelsUnusable(path, "this user may not read it") from None
-    except UnicodeDecodeError:
-        raise LabelsUnusable(path, "it is not UTF-8 text") from None
-    except csv.Error:
-        raise LabelsUnusable(path, "it is not a table of comma-separated values") from None
 
 
-def _read_rows(rows: Iterable[list[str]], path: Path, findings: tuple[str, ...]) -> Labels:
-    rows = iter(rows)
-    columns = [_finding_name(title) for title in next(rows, [])]
-    if STUDY_COLUMN not in columns:
-        raise LabelsUnusable(path, f"its first line names no column {STUDY_COLUMN}")
-    problems = _column_problems(columns, findings)
-    by_study: dict[str, Mapping[str, str]] = {}
-    for row in rows:
-        if row:
-            _add_study(by_study, problems, dict(zip(columns, row, strict=False)), findings)
-            problems[LabelProblem.DAMAGED_ROW] += len(row) != len(columns)
-    return Labels(by_study=by_study, problems=+problems)
+def labels_of_sheet(sheet: Sheet, mapping: LabelMapping, findings: tuple[str, ...]) -> Labels:
+    """The same for a table that is open already, or was made from something else.
 
-
-def _finding_name(title: str) -> str:
-    """`Pleural Effusion` and `pleural_effusion` are the same column."""
-    return re.sub(r"[^a-z0-9]+", "_", title.strip().lower()).strip("_")
-
-
-def _column_problems(columns: list[str], findings: tuple[str, ...]) -> Counter[LabelProblem]:
-    known = {STUDY_COLUMN, *findings}
-    return Counter(
-        {
-            LabelProblem.UNKNOWN_COLUMN: sum(column not in known for column in columns),
-            LabelProblem.MISSING_COLUMN: sum(finding not in columns for finding in findings),
-        }
+    Raises:
+        NoTable: it lacks the identifier, or has no shape that the mapping describes.
+        ConfigError: the mapping names report rules that cannot be used.
+    """
+    titles = [plain(title) for title in sheet.columns]
+    wanted = [plain(title) for title in mapping.key.columns]
+    key = next((title for title in wanted if title in titles), None)
+    if key is None:
+        raise NoTable(f"its first line names no column {' or '.join(mapping.key.columns)}")
+    reader = reader_for(mapping, titles, findings)
+    if reader is None:
+        raise NoTable("it has no column that tells a finding")
+    clerk = _Clerk(titles, key, reader, mapping)
+    clerk.problems[LabelProblem.MISSING_COLUMN] = sum(
+        not reader.can_tell(name) for name in findings
+    )
+    for row in sheet.rows:
+        clerk.take(row)
+    states = clerk.finish()
+    return Labels(
+        key=mapping.key.kind,
+        states=states,
+        problems=+clerk.problems,
+        unmapped=clerk.frequent_unmapped(),
     )
 
 
-def _add_study(
-    by_study: dict[str, Mapping[str, str]],
-    problems: Counter[LabelProblem],
-    row: Mapping[str, str],
-    findings: tuple[str, ...],
-) -> None:
-    """Add one row; of a study named twice the first row counts."""
-    study = row.get(STUDY_COLUMN, "").strip()
-    if not study:
-        problems[LabelProblem.NO_STUDY] += 1
-    elif study in by_study:
-        problems[LabelProblem.DUPLICATE_STUDY] += 1
-    else:
-        coded = {name: _code(row[name]) for name in findings if name in row}
-        by_study[study] = {name: _STATES[code] for name, code in coded.items() if code in _STATES}
-        problems[LabelProblem.BAD_VALUE] += sum(code not in _STATES for code in coded.values())
+class _Clerk:
+    """Takes rows one by one and puts together what they say of each radiograph."""
+
+    def __init__(
+        self, titles: Sequence[str], key: str, reader: RowReader, mapping: LabelMapping
+    ) -> None:
+        self._num_cells, self._key_at = len(titles), titles.index(key)
+        self._cells_at = tuple(titles.index(title) for title in reader.titles)
+        rater = "" if reader.votes is None else plain(reader.votes.rater)
+        self._rater_at = titles.index(rater) if rater in titles else None
+        self._identifier, self._reader = mapping.key.identifier, reader
+        self._states: dict[str, Mapping[str, str]] = {}
+        self._disputed: dict[str, frozenset[str]] = {}
+        self._panels: dict[str, dict[str, list[Cells]]] = {}
+        self._shared: dict[tuple[str, ...], Mapping[str, str]] = {}
+        self._unmapped: Counter[str] = Counter()
+        self.problems = Counter(
+            {LabelProblem.UNKNOWN_COLUMN: len(set(reader.idle_titles) - {key, rater})}
+        )
+
+    def take(self, row: Sequence[str]) -> None:
+        """Take one row; a radiograph whose statement needs several rows waits for them."""
+        if len(row) != self._num_cells:
+            self.problems[LabelProblem.DAMAGED_ROW] += 1
+            if any(map(str.strip, row[self._num_cells :])):
+                return  # a comma too many shifts every cell after it
+        identifier = self._identifier(_cell(row, self._key_at, ""))
+        cells = tuple(_cell(row, place, MISSING) for place in self._cells_at)
+        if not identifier:
+            self.problems[LabelProblem.NO_STUDY] += 1
+        elif self._reader.gathers or self._rater_at is not None:
+            rater = "" if self._rater_at is None else _cell(row, self._rater_at, "")
+            self._panels.setdefault(identifier, {}).setdefault(rater, []).append(cells)
+        else:
+            self.problems[LabelProblem.DUPLICATE_STUDY] += identifier in self._states
+            self._add(identifier, self._hear((cells,)))
+
+    def finish(self) -> Mapping[str, Mapping[str, str]]:
+        """States of every radiograph, once all rows are taken."""
+        votes = self._reader.votes
+        for identifier, panel in self._panels.items():
+            if votes is None or self._rater_at is None:
+                for rows in panel.values():
+                    self._add(identifier, self._hear(tuple(rows)))
+            else:
+                said = [self._statement(rows) for rows in panel.values()]
+                self._add(identifier, voted(said, min_votes=votes.min_votes))
+        return self._states
+
+    def frequent_unmapped(self) -> Mapping[str, int]:
+        """The terms that most rows say and the mapping does not know, without those of single rows."""
+        often = self._unmapped.most_common(NUM_UNMAPPED_SHOWN)
+        return {term: count for term, count in often if count >= MIN_ROWS_SHOWN}
+
+    def _statement(self, rows: list[Cells]) -> Mapping[str, str]:
+        """What one rater says of one radiograph."""
+        if self._reader.gathers:
+            return self._hear(tuple(rows))
+        states: Mapping[str, str] = self._hear((rows[0],))
+        for cells in rows[1:]:
+            joined = agreed(states, self._hear((cells,)))
+            states = joined.states
+            self.problems[LabelProblem.CONFLICT] += len(joined.disputed)
+        return states
+
+    def _hear(self, rows: tuple[Cells, ...]) -> Mapping[str, str]:
+        reading = self._reader.read(rows)
+        self.problems[LabelProblem.CONFLICT] += reading.num_conflicts
+        self.problems[LabelProblem.BAD_VALUE] += reading.num_bad_values
+        self.problems[LabelProblem.UNMAPPED_TERM] += len(reading.unmapped)
+        for term in map(plain, reading.unmapped):
+            if len(term) <= _MAX_TERM and (
+                term in self._unmapped or len(self._unmapped) < _MAX_UNMAPPED
+            ):
+                self._unmapped[term] += 1
+        return reading.states
+
+    def _add(self, identifier: str, states: Mapping[str, str]) -> None:
+        if identifier in self._states:
+            disputed = self._disputed.get(identifier, frozenset())
+            rest = {name: state for name, state in states.items() if name not in disputed}
+            joined = agreed(self._states[identifier], rest)
+            self.problems[LabelProblem.CONFLICT] += len(joined.disputed)
+            self._disputed[identifier] = disputed | joined.disputed
+            states = joined.states
+        # Most radiographs share their states with others: kept once, they need little memory.
+        self._states[identifier] = self._shared.setdefault((*states, *states.values()), states)
 
 
-def _code(value: str) -> str:
-    """`1.0`, as spreadsheets and data frames write it, is `1`."""
-    return value.strip().removesuffix(".0")
+def _cell(row: Sequence[str], place: int, otherwise: str) -> str:
+    return row[place] if place < len(row) else otherwise

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from client.dicom.rejection import Reason
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
@@ -17,6 +19,8 @@ class Item:
     """Changes whenever the content may have changed; empty where content never does."""
     labelled_as: str = field(default="", repr=False)
     """File name without ending, by which some label tables name a picture; empty where there is none."""
+    refused: Reason | None = None
+    """Why its content must not or cannot be asked for; it is counted under this reason instead."""
 
 
 class SourceFailed(RuntimeError):
@@ -51,8 +55,11 @@ class Source(Protocol):
     def file_of(self, item: Item, scratch: Path) -> Path:
         """A file with the item's content: its own, or one made in the scratch folder.
 
+        A file in the scratch folder belongs to the caller, who removes it. Several threads may ask at once.
+
         Raises:
             ItemLost: not now.
+            SourceFailed: nor any other item.
         """
         ...
 

@@ -1,0 +1,1 @@
+"""Choosing among usable radiographs: what would count twice is found before a network learns it by heart."""

@@ -1,0 +1,1 @@
+"""Files are read in processes that are watched, limited and replaced."""

@@ -1,0 +1,109 @@
+"""One message to each connected hospital over Flower's grid, and what comes back.
+
+Replies are pulled one at a time and only from hospitals that are connected: pulling from an absent one makes
+Flower give up its reply for good. A hospital that came back after a restart is asked again, because
+Flower's message died with its SuperNode; it answers from disk if it had finished.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+POLL_SECONDS = 0.3
+ASK_AGAIN_SECONDS = 1800.0
+"""A connected hospital that is silent this long is asked again."""
+MAX_DEATHS = 2
+"""Processes a hospital may lose over one message before it is left out."""
+SECONDS_TO_SPARE = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """One connected hospital, as Flower sees it."""
+
+    site: str
+    node_id: int
+    activation: str
+    """Changes whenever the hospital's SuperNode starts anew."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Waiting:
+    """A message that a hospital has not answered yet."""
+
+    node: Node
+    message_ids: list[str]
+    asked: float
+
+
+@dataclass(kw_only=True, slots=True)
+class Mailbox:
+    """Messages of one kind, until every hospital is settled."""
+
+    grid: Grid
+    kind: str
+    """Flower's type of the messages: ``train``, or ``query.`` with a name."""
+    names: dict[int, str] = field(default_factory=dict)
+    """Names of nodes that Flower knows no name for (simulation engine)."""
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    deaths: dict[str, int] = field(default_factory=dict)
+
+    def online(self) -> dict[str, Node]:
+        """Connected hospitals by name."""
+        nodes = {}
+        infos = sorted(self.grid.get_nodes(), key=lambda info: info.last_activated_at or "")
+        for info in infos:  # of two nodes under one name, the one that came last
+            site = info.name or self._ask_name(info.node_id)
+            nodes[site] = Node(
+                site=site, node_id=info.node_id, activation=info.last_activated_at or ""
+            )
+        return nodes
+
+    def is_due(self, node: Node) -> bool:
+        """Whether a connected, unsettled hospital has to be asked (again)."""
+        waiting = self.waiting.get(node.site)
+        if waiting is None:
+            return True
+        silent = time.monotonic() - waiting.asked > ASK_AGAIN_SECONDS
+        return silent or waiting.node.activation != node.activation
+
+    def send(self, node: Node, content: RecordDict, *, seconds_left: float) -> None:
+        """Ask one hospital; what it may have been asked before is still heard."""
+        ttl = seconds_left + SECONDS_TO_SPARE
+        ids = list(self.grid.push_messages([Message(content, node.node_id, self.kind, ttl=ttl)]))
+        earlier = self.waiting[node.site].message_ids if node.site in self.waiting else []
+        self.waiting[node.site] = Waiting(
+            node=node, message_ids=[*earlier, *ids], asked=time.monotonic()
+        )
+
+    def replies(self, site: str) -> Iterator[Message]:
+        """What has come from a hospital; once nothing more can come, it counts as not asked."""
+        waiting = self.waiting[site]
+        for message_id in list(waiting.message_ids):
+            for reply in self.grid.pull_messages([message_id]):
+                waiting.message_ids.remove(message_id)
+                yield reply
+        if not waiting.message_ids:
+            del self.waiting[site]
+
+    def settle(self, site: str) -> None:
+        """Wait for a hospital no longer."""
+        self.waiting.pop(site, None)
+
+    def obituary(self, site: str, reply: Message) -> str | None:
+        """Why a hospital whose process died is left out; None if it may be asked once more."""
+        self.deaths[site] = self.deaths.get(site, 0) + 1
+        if self.deaths[site] < MAX_DEATHS:
+            return None
+        return f"its process ended without an answer (Flower code {reply.error.code})"
+
+    def _ask_name(self, node_id: int) -> str:
+        """The name of a node of the simulation engine, asked once."""
+        if node_id not in self.names:
+            message = Message(RecordDict(), node_id, "query.name")
+            (reply,) = self.grid.send_and_receive([message])
+            self.names[node_id] = str(reply.content.config_records["site"]["name"])
+        return self.names[node_id]

@@ -1,0 +1,1 @@
+"""Files that are damaged, contradictory or hostile, to find out what a reader makes of them."""

@@ -1,0 +1,369 @@
+"""Radiographs go into a real PACS and come out of it, asked for and pushed, as they went in."""
+
+import json
+import logging
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from pydicom import dcmread
+from pydicom.uid import (
+    HTJ2K,
+    UID,
+    CTImageStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+)
+
+from client.config import Dicomweb, Peer, Receiver, SiteConfig
+from client.ingest import ingest
+from client.sources.configured import sources_of
+from client.sources.dicomweb import DicomwebSource
+from client.sources.item import Item, Source, SourceFailed
+from client.sources.kinds import PICTURE_SYNTAXES
+from client.sources.receiver import receive
+from simulation.dicom_writer import Machine, Study, build_radiograph, uid_of, write_radiograph
+
+PLUGINS = Path("/usr/share/orthanc/plugins")
+USER, PASSWORD = "fedcxr", "only-on-loopback"
+TITLE, OUR_TITLE = "SOMEPACS", "FEDCXR"
+UNSENDABLE = {HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL}
+"""Younger than the library that Orthanc sends with."""
+PATIENCE_SECONDS = 30.0
+DX = Machine(
+    modality="DX", manufacturer="SYN", institution="SYN", bits=12, photometric="MONOCHROME1"
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("Orthanc") is None or not (PLUGINS / "libOrthancDicomWeb.so").exists(),
+        reason="Orthanc and its DICOMweb plugin are not installed",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pacs:
+    """A running Orthanc, the profile of a hospital that it belongs to, and what was put into it."""
+
+    url: str
+    site: SiteConfig
+    files: Mapping[str, Path]
+    """SOP instance UID -> the radiograph that went in."""
+
+    def ask(self, method: str, path: str, content: bytes | None = None) -> object:
+        """Speak to the console, as the administrator of the PACS."""
+        with requests.Session() as session:
+            session.trust_env, session.auth = False, (USER, PASSWORD)
+            answer = session.request(method, f"{self.url}{path}", data=content)
+        answer.raise_for_status()
+        return answer.json()
+
+    def studies_of(self, files: Iterable[Path]) -> list[str]:
+        """Where the PACS has the studies of radiographs."""
+        uids = [str(dcmread(path).StudyInstanceUID).encode() for path in files]
+        found = [self.ask("POST", "/tools/lookup", uid) for uid in uids]
+        return [str(matches[0]["Path"]) for matches in found if isinstance(matches, list)]
+
+    def push(self, files: Iterable[Path]) -> None:
+        """Have the PACS send radiographs to the receiver."""
+        studies = [path.rpartition("/")[2] for path in self.studies_of(files)]
+        content = json.dumps({"Resources": studies, "Synchronous": True})
+        self.ask("POST", "/modalities/us/store", content.encode())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def write_studies(folder: Path) -> dict[str, Path]:
+    """A radiograph in every encoding that may be sent, each in a study of its own day."""
+    rng, files = np.random.default_rng(3), {}
+    for number, syntax in enumerate(PICTURE_SYNTAXES):
+        study = Study(
+            patient_id=f"SYN{number // 2}",
+            number=number % 2 + 1,
+            sex="F",
+            age=50,
+            view="PA",
+            taken=datetime(2024, 1, 1 + number, tzinfo=UTC),
+        )
+        radiograph = build_radiograph(rng.random((40, 32)), DX, study)
+        path = folder / f"{number}.dcm"
+        write_radiograph(path, radiograph, transfer_syntax=syntax)
+        files[str(radiograph.SOPInstanceUID)] = path
+    return files
+
+
+def write_as(path: Path, source: Path, kind: UID, modality: str, *, study: str) -> Path:
+    """The same instance as something else that a PACS may hold."""
+    instance = dcmread(source)
+    instance.SOPClassUID = instance.file_meta.MediaStorageSOPClassUID = kind
+    instance.Modality = modality
+    instance.StudyInstanceUID = study
+    instance.SeriesInstanceUID = uid_of("series", modality)
+    instance.SOPInstanceUID = uid_of("instance", modality)
+    instance.file_meta.MediaStorageSOPInstanceUID = instance.SOPInstanceUID
+    instance.save_as(path)
+    return path
+
+
+def settings_of(folder: Path, *, http: int, push: int) -> dict[str, object]:
+    return {
+        "Name": TITLE,
+        "DicomAet": TITLE,
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "HttpPort": http,
+        "DicomPort": free_port(),
+        "RemoteAccessAllowed": False,  # this release listens on every address of the machine
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {USER: PASSWORD},
+        "DicomCheckModalityHost": True,
+        "DicomModalities": {"us": {"AET": OUR_TITLE, "Host": "127.0.0.1", "Port": push}},
+        "Plugins": [str(PLUGINS / "libOrthancDicomWeb.so")],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+
+
+@contextmanager
+def orthanc(folder: Path, settings: Mapping[str, object]) -> Iterator[None]:
+    """Run the server for as long as it is wanted; it can be asked once this is entered."""
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log
+        )
+    try:
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while b"Orthanc has started" not in (folder / "log").read_bytes():
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pacs]:
+    folder = tmp_path_factory.mktemp("orthanc")
+    password_path = folder / "password"
+    password_path.write_text(f"{PASSWORD}\n")
+    password_path.chmod(0o600)
+    http, push = free_port(), free_port()
+    site = SiteConfig(
+        site_name="a",
+        coordinator="localhost:1",
+        ca_path=folder / "ca.crt",
+        state_path=folder / "state",
+        image_size=16,
+        dicomweb=Dicomweb(
+            url=f"http://127.0.0.1:{http}/dicom-web/", user=USER, password_path=password_path
+        ),
+        receiver=Receiver(peers=(Peer(ae_title=TITLE, host="localhost"),), port=push),
+    )
+    pacs = Pacs(url=f"http://127.0.0.1:{http}", site=site, files=write_studies(folder))
+    with orthanc(folder, settings_of(folder, http=http, push=push)):
+        for path in pacs.files.values():
+            pacs.ask("POST", "/instances", path.read_bytes())
+        yield pacs
+
+
+@pytest.fixture
+def asked(pacs: Pacs) -> DicomwebSource:
+    return source_of(pacs)
+
+
+def source_of(
+    pacs: Pacs,
+    **changes: Any,  # noqa: ANN401
+) -> DicomwebSource:
+    assert pacs.site.dicomweb is not None
+    return DicomwebSource(
+        replace(pacs.site.dicomweb, **changes), max_file_bytes=2**28, pauses=(0.01,)
+    )
+
+
+def uid_in(item: Item) -> str:
+    return item.name.rpartition("/")[2]
+
+
+def same_radiograph(path: Path, other: Path) -> bool:
+    """Whether two files hold the same data set in the same encoding; who wrote them may differ."""
+    first, second = dcmread(path), dcmread(other)
+    syntaxes = {file.file_meta.TransferSyntaxUID for file in (first, second)}
+    return first == second and len(syntaxes) == 1
+
+
+def test_every_radiograph_is_offered_and_arrives_as_it_went_in(
+    pacs: Pacs, asked: DicomwebSource, tmp_path: Path
+) -> None:
+    items = list(asked.items())
+    assert {uid_in(item) for item in items} == pacs.files.keys()
+    for item in items:
+        path = asked.file_of(item, tmp_path)
+        assert same_radiograph(path, pacs.files[uid_in(item)])
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert len(set(tmp_path.iterdir())) == len(items)
+
+
+def test_a_second_look_finds_the_same_items_in_the_same_order(
+    pacs: Pacs, asked: DicomwebSource
+) -> None:
+    assert list(asked.items()) == list(source_of(pacs).items())
+
+
+def test_only_the_asked_days_and_modalities_are_offered(pacs: Pacs) -> None:
+    days = source_of(pacs, since=date(2024, 1, 3), until=date(2024, 1, 5))
+    chosen = {str(dcmread(pacs.files[uid_in(item)]).StudyDate) for item in days.items()}
+    assert chosen == {"20240103", "20240104", "20240105"}
+    assert len(list(source_of(pacs, since=date(2024, 1, 15)).items())) == 2
+    assert list(source_of(pacs, modalities=("CR",)).items()) == []
+
+
+def test_what_is_no_radiograph_is_not_asked_for(pacs: Pacs, tmp_path: Path) -> None:
+    radiograph = next(iter(pacs.files.values()))
+    same_study, other_study = str(dcmread(radiograph).StudyInstanceUID), uid_of("other")
+    others = (
+        write_as(tmp_path / "ct", radiograph, CTImageStorage, "CT", study=other_study),
+        write_as(
+            tmp_path / "pr",
+            radiograph,
+            GrayscaleSoftcopyPresentationStateStorage,
+            "PR",
+            study=same_study,
+        ),
+    )
+    for path in others:
+        stored = pacs.ask("POST", "/instances", path.read_bytes())
+        try:
+            assert {uid_in(i) for i in source_of(pacs).items()} == pacs.files.keys()
+            everything = source_of(pacs, modalities=("DX", "CT", "PR"))
+            assert {uid_in(i) for i in everything.items()} == pacs.files.keys()
+        finally:
+            assert isinstance(stored, dict)
+            pacs.ask("DELETE", f"/instances/{stored['ID']}")
+
+
+@contextmanager
+def without_a_study(pacs: Pacs) -> Iterator[str]:
+    """Delete a study for a while; gives its radiograph's SOP instance UID."""
+    gone, path = next(iter(pacs.files.items()))
+    (study,) = pacs.studies_of([path])
+    pacs.ask("DELETE", study)
+    try:
+        yield gone
+    finally:
+        pacs.ask("POST", "/instances", path.read_bytes())
+
+
+def test_a_study_that_is_deleted_is_no_longer_offered(pacs: Pacs, asked: DicomwebSource) -> None:
+    before = {uid_in(item) for item in asked.items()}
+    with without_a_study(pacs) as gone:
+        assert before - {uid_in(item) for item in asked.items()} == {gone}
+
+
+def test_only_what_is_new_is_fetched_and_what_is_deleted_leaves_the_cache(
+    pacs: Pacs, tmp_path: Path
+) -> None:
+    site = replace(pacs.site, state_path=tmp_path / "state", receiver=None)
+    first = ingest(site, num_workers=1)
+    assert (first.num_read, first.tally.num_usable) == (len(pacs.files), len(pacs.files))
+    second = ingest(site, num_workers=1)
+    assert (second.num_read, second.num_gone) == (0, 0)
+    with without_a_study(pacs):
+        third = ingest(site, num_workers=1)
+    assert (third.num_read, third.num_gone) == (0, 1)
+    assert third.tally.num_usable == len(pacs.files) - 1
+
+
+def test_a_wrong_password_is_told_with_whose_job_it_is(pacs: Pacs, tmp_path: Path) -> None:
+    wrong = tmp_path / "password"
+    wrong.write_text("guessed")
+    wrong.chmod(0o600)
+    with pytest.raises(
+        SourceFailed, match=r"refuses access .* `user` and the file `password_path`"
+    ):
+        list(source_of(pacs, password_path=wrong).items())
+
+
+def test_an_address_that_is_not_dicomweb_is_told(pacs: Pacs) -> None:
+    with pytest.raises(SourceFailed, match="is not DICOMweb"):
+        list(source_of(pacs, url=f"{pacs.url}/app").items())
+
+
+def test_no_library_says_whom_it_asked_about(
+    pacs: Pacs, asked: DicomwebSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for item in asked.items():
+            asked.file_of(item, tmp_path)
+    assert not [uid for uid in pacs.files if uid in caplog.text]
+    assert "SYN" not in caplog.text
+
+
+@contextmanager
+def receiving(site: SiteConfig) -> Iterator[list[Mapping[str, object]]]:
+    """Run the receiver; gives what it tells."""
+    told: list[Mapping[str, object]] = []
+    stop, listening = threading.Event(), threading.Event()
+
+    def tell(facts: Mapping[str, object], _text: str) -> None:
+        told.append(facts)
+        listening.set()
+
+    thread = threading.Thread(target=receive, args=(site,), kwargs={"stop": stop, "tell": tell})
+    thread.start()
+    try:
+        assert listening.wait(PATIENCE_SECONDS)
+        yield told
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_what_the_pacs_pushes_waits_as_it_went_in_until_it_is_in_the_cache(
+    pacs: Pacs, tmp_path: Path
+) -> None:
+    site = replace(pacs.site, state_path=tmp_path / "state", dicomweb=None)
+    files = {uid: path for uid, path in pacs.files.items() if syntax_of(path) not in UNSENDABLE}
+    with receiving(site) as told:
+        pacs.push(files.values())
+        pacs.push(files.values())
+    received = [facts for facts in told if facts["state"] == "received"]
+    assert sum(int(str(facts["stored"])) for facts in received) == 2 * len(files)
+    (source,) = sources_of(site)
+    items = list(source.items())
+    waiting = {str(dcmread(path).SOPInstanceUID): path for path in files_of(source, items)}
+    assert waiting.keys() == files.keys()
+    assert all(same_radiograph(waiting[uid], path) for uid, path in files.items())
+    assert not [item for item in items if any(uid in item.name for uid in files)]
+    assert ingest(site, num_workers=1).tally.num_usable == len(files)
+    assert list(source.items()) == []
+
+
+def syntax_of(path: Path) -> UID:
+    syntax: UID = dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID
+    return syntax
+
+
+def files_of(source: Source, items: list[Item]) -> list[Path]:
+    return [source.file_of(item, Path("unused")) for item in items]

@@ -1,0 +1,112 @@
+"""What a coordinator reads: every hospital's part, and sums that tell no more than the columns."""
+
+import json
+
+from federation.messages import CountsAnswer, Refusal, RefusalCode, SiteCounts
+from federation.statistics import FILES, layout
+from server.statistics_table import facts, render
+
+FINDINGS = ("edema",)
+
+
+def counts_of(
+    *,
+    patients: int | None,
+    epsilon: float | None = None,
+    files: dict[str, int] | None = None,
+    **given: dict[str, int],
+) -> SiteCounts:
+    """A hospital that withholds everything but this."""
+    shape = layout(FINDINGS)
+    return SiteCounts(
+        num_patients=patients,
+        num_files=sum(files.values()) if files else None,
+        files=dict.fromkeys(FILES) | (files or {}),
+        table={name: dict.fromkeys(shape[name]) | given.get(name, {}) for name in shape},
+        min_cell=10,
+        epsilon=epsilon,
+    )
+
+
+ANSWERS: dict[str, CountsAnswer] = {
+    "a": counts_of(patients=120, sex={"F": 110}, view={"PA": 80, "AP": 30}, files={"usable": 200}),
+    "b": counts_of(patients=70, sex={"F": 40, "M": 30}),
+    "c": Refusal(code=RefusalCode.STATISTICS, reason="it does not share"),
+    "d": Refusal(code=RefusalCode.NO_ANSWER, reason="it was not connected"),
+    "e": Refusal(code=RefusalCode.NO_CACHE, reason="it has no cache"),
+}
+
+
+def cells(text: str, *names: str) -> list[str]:
+    """One line of the table."""
+    (line,) = [line for line in text.splitlines() if line.split()[: len(names)] == list(names)]
+    return line.split()[len(names) :]
+
+
+def test_hospitals_stand_side_by_side_with_their_sum() -> None:
+    text = render(ANSWERS, FINDINGS)
+    assert text.split("\n")[0].split() == ["a", "b", "c", "d", "e", "sum"]
+    assert cells(text, "patients") == [
+        "120",
+        "70",
+        "not",
+        "shared",
+        "no",
+        "answer",
+        "refused",
+        "190",
+    ]
+    assert cells(text, "sex", "F") == ["110", "40", "150"]
+    assert cells(text, "files", "usable") == ["200", "-", "200+"]
+
+
+def test_a_withheld_count_is_shown_as_small_and_makes_the_sum_open() -> None:
+    assert cells(render(ANSWERS, FINDINGS), "sex", "M") == ["<10", "30", "30+"]
+
+
+def test_an_attribute_that_is_withheld_as_a_whole_is_not_called_small() -> None:
+    assert cells(render(ANSWERS, FINDINGS), "view", "PA") == ["80", "-", "80+"]
+
+
+def test_lines_without_a_count_are_left_out() -> None:
+    text = render(ANSWERS, FINDINGS)
+    assert "LATERAL" not in text
+    assert "edema" not in text
+
+
+def test_a_sum_says_nothing_of_who_did_not_give_a_count() -> None:
+    shared = counts_of(patients=120, sex={"F": 110})
+    other = counts_of(patients=120, sex={"F": 110, "M": 10})
+    for beside in (ANSWERS["c"], ANSWERS["d"], counts_of(patients=None)):
+        assert (
+            facts({"x": shared, "y": beside}, FINDINGS)["sums"]
+            == facts({"x": shared}, FINDINGS)["sums"]
+        )
+    assert facts({"x": other}, FINDINGS)["sums"] != facts({"x": shared}, FINDINGS)["sums"]
+
+
+def test_every_column_is_explained() -> None:
+    text = render(ANSWERS | {"f": counts_of(patients=50, epsilon=1.0)}, FINDINGS)
+    notes = dict(line.split(": ", 1) for line in text.split("\n\n")[1].splitlines())
+    assert notes["a"] == "counts below 10 are withheld, others rounded down to a multiple of 10"
+    assert notes["c"] == "not shared: it does not share"
+    assert notes["d"] == "no answer: it was not connected"
+    assert notes["e"] == "refused: it has no cache"
+    assert "in 95% of counts no more than 24 (epsilon 1)" in notes["f"]  # of scale 8
+
+
+def test_a_program_gets_everything_with_null_for_withheld() -> None:
+    content = json.loads(json.dumps(facts(ANSWERS, FINDINGS)))
+    hospital = content["hospitals"]["a"]
+    assert (hospital["state"], hospital["min_cell"], hospital["epsilon"]) == ("shared", 10, None)
+    assert hospital["counts"]["sex"] == {"F": 110, "M": None}
+    assert hospital["counts"]["patients"] == {"all": 120}
+    assert hospital["counts"]["edema"]["present"] is None
+    assert content["hospitals"]["c"] == {"state": "not shared", "reason": "it does not share"}
+    assert content["sums"]["sex"] == {"F": 150, "M": 30}
+    assert content["sums"]["age"]["0-9"] is None
+
+
+def test_a_hospital_with_few_patients_says_that_they_are_few() -> None:
+    text = render({"a": counts_of(patients=None)}, FINDINGS)
+    assert cells(text, "patients") == ["<10", "0+"]
