@@ -17,9 +17,9 @@ from client.dicom.outcome import Outcome
 from client.dicom.policy import ReadPolicy
 from client.dicom.reader import read_file
 from client.dicom.rejection import Reason, Rejection
+from client.guard.pool import read_all
 from client.guard.process import Limits
 from client.guard.server import SERVER
-from client.workers import read_all
 from simulation.damage.damaged import damaged
 from simulation.damage.originals import originals
 

@@ -1,6 +1,6 @@
 """How fast, and in how much memory, files become a cache, and what the cache costs a training step.
 
-`python bench/ingest.py --files 24` prints, from one run: images a second of an ingest against those of the plain
+`python bench/ingest.py --files 32` prints, from one run: images a second of an ingest against those of the plain
 loop over pydicom, apply_modality_lut, apply_voi_lut and PIL on the same files with as many processes; the memory
 of an ingest with two workers; and the share of a `tiny` training step that goes into its batch, plain and
 encrypted. Each line ends with its bar, and whether it is met.
@@ -16,7 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import Pool
@@ -43,8 +43,8 @@ from pydicom.uid import (
 
 from client.cache.records import open_cache_of
 from client.config import SiteConfig, load_site
-from client.ingest import ingest
-from client.workers import usable_cpus
+from client.guard.pool import usable_cpus
+from client.intake.ingest import ingest
 from model.conditioning import Schema
 from model.config import model_config
 from model.transformer import initial_network
@@ -84,7 +84,6 @@ KINDS = (
     Kind(side=2048, bits=12, syntax=JPEGLSLossless, share=0.1),
     Kind(side=2048, bits=14, syntax=JPEG2000Lossless, share=0.1),
 )
-LARGEST = KINDS[1]
 SMALL = Kind(side=256, bits=12, syntax=ExplicitVRLittleEndian)
 LENT: Mapping[str, Callable[[bytes], NDArray[np.integer]]] = {
     JPEGLosslessSV1: imagecodecs.jpeg8_decode,
@@ -201,7 +200,9 @@ def our_seconds(paths: Sequence[Path], image_size: int, num_workers: int) -> flo
     return seconds
 
 
-def compare_speed(folder: Path, image_size: int, num_files: int, repeats: int) -> None:
+def compare_speed(
+    folder: Path, kinds: Sequence[Kind], image_size: int, num_files: int, repeats: int
+) -> None:
     """Print images a second of both, kind by kind and over the mix.
 
     What both need to start, measured on two small files, is taken off: an ingest of thousands does not notice it.
@@ -211,7 +212,7 @@ def compare_speed(folder: Path, image_size: int, num_files: int, repeats: int) -
     few = write_files(folder / "few", SMALL, 2)
     start = np.median([measure(few) for _ in range(repeats)], axis=0)
     print(f"{num_workers} workers; started in {start[0]:.2f} s, the plain loop in {start[1]:.2f} s")
-    for number, kind in enumerate(KINDS):
+    for number, kind in enumerate(kinds):
         paths = write_files(folder / str(number), kind, num_files)
         seconds = np.array([measure(paths) for _ in range(repeats)]) - start
         shutil.rmtree(paths[0].parent)
@@ -234,9 +235,9 @@ def both_seconds(
     )
 
 
-def measure_memory(folder: Path, image_size: int, num_files: int) -> None:
+def measure_memory(folder: Path, kind: Kind, image_size: int, num_files: int) -> None:
     """Print the most memory that `fedcxr hospital ingest --workers 2` holds, workers and all."""
-    write_files(folder / "large", LARGEST, num_files)
+    write_files(folder / "large", kind, num_files)
     hospital(folder / "large-site", folder / "large", image_size)
     profile = str(folder / "large-site" / "site.yaml")
     command = [sys.executable, "-m", "cli", "hospital", "ingest", profile, "--workers", "2"]
@@ -244,7 +245,7 @@ def measure_memory(folder: Path, image_size: int, num_files: int) -> None:
         peak = peak_bytes(program)
     if program.returncode:
         raise RuntimeError("the ingest whose memory is measured has failed")
-    verdict(f"memory of two workers on {LARGEST}: {peak / 1e6:.0f} MB", met=peak < MAX_BYTES)
+    verdict(f"memory of two workers on {kind}: {peak / 1e6:.0f} MB", met=peak < MAX_BYTES)
 
 
 def peak_bytes(program: subprocess.Popen[bytes]) -> int:
@@ -293,9 +294,12 @@ def verdict(text: str, *, met: bool) -> None:
 def main() -> None:
     """Measure as the arguments say."""
     parser = argparse.ArgumentParser(description="Speed and memory of an ingest, and of its cache.")
-    parser.add_argument("--files", type=int, default=24, help="files of each kind")
+    parser.add_argument("--files", type=int, default=32, help="files of each kind")
     parser.add_argument(
         "--repeats", type=int, default=3, help="measurements, of which the median counts"
+    )
+    parser.add_argument(
+        "--shrink", type=int, default=1, help="divide the sides of all files by this"
     )
     parser.add_argument("--image-size", type=int, default=256, help="pixels of the cache")
     chosen = parser.parse_args()
@@ -303,10 +307,11 @@ def main() -> None:
         f"bars: speed at least {MIN_RATIO} times, memory under {MAX_BYTES / 1e6:.0f} MB, "
         f"loader under {100 * MAX_SHARE:.0f} %"
     )
+    kinds = [replace(kind, side=kind.side // chosen.shrink) for kind in KINDS]
     with TemporaryDirectory() as name:
         folder = Path(name)
-        compare_speed(folder, chosen.image_size, chosen.files, chosen.repeats)
-        measure_memory(folder, chosen.image_size, chosen.files)
+        compare_speed(folder, kinds, chosen.image_size, chosen.files, chosen.repeats)
+        measure_memory(folder, kinds[1], chosen.image_size, chosen.files)
         measure_loader(folder, chosen.image_size, chosen.files)
 
 

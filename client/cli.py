@@ -28,8 +28,8 @@ def ingest(
 ) -> None:
     """Read what is new into the cache, and say what is usable and why the rest is not."""
     from client.config import load_site
-    from client.ingest import ingest as run_ingest
-    from client.progress import reading_bar
+    from client.intake.ingest import ingest as run_ingest
+    from client.intake.progress import reading_bar
 
     profile = load_site(site)
     with reading_bar() as on_progress:

@@ -10,7 +10,7 @@ from pathlib import Path
 from client.cache.records import CacheMissing, open_cache_of
 from client.config import SiteConfig
 from client.dicom.policy import ReadPolicy
-from client.ingest import ingest
+from client.intake.ingest import ingest
 from federation.files import write_file
 from model.conditioning import RACES
 from simulation.config import FolderSet, FolderSite, HeldOutSet, SimulationConfig

@@ -11,7 +11,7 @@ from client.dicom.outcome import Outcome, Radiograph, Report
 from client.dicom.policy import ReadPolicy
 from client.dicom.reader import read_file
 from client.dicom.rejection import Reason, Rejection
-from client.workers import read_all
+from client.guard.pool import read_all
 from simulation.damage.damaged import damaged
 from simulation.damage.originals import originals
 

@@ -19,11 +19,11 @@ from client.cache.writer import cache_lock
 from client.config import SiteConfig, load_site
 from client.dicom.outcome import Flag
 from client.dicom.rejection import Reason
-from client.ingest import ingest
 from client.inspection.advice import FLAGS, LABEL_PROBLEMS, REFUSALS
 from client.inspection.facts import count
 from client.inspection.page import inspect, write_page
 from client.inspection.record_of_reading import flags_of_records, write_refused_list
+from client.intake.ingest import ingest
 from client.labels.table import LabelProblem
 from client.tally import Tally
 from model.conditioning import FINDINGS

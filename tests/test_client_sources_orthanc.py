@@ -28,7 +28,7 @@ from pydicom.uid import (
 )
 
 from client.config import Dicomweb, Peer, Receiver, SiteConfig
-from client.ingest import ingest
+from client.intake.ingest import ingest
 from client.sources.configured import sources_of
 from client.sources.dicomweb import DicomwebSource
 from client.sources.item import Item, Source, SourceFailed

@@ -16,8 +16,8 @@ from client.cache.records import Records
 from client.cache.shards import Place
 from client.cache.writer import cache_lock
 from client.config import SiteConfig
-from client.opaque import Keys, table_of
-from client.reading import offers_of
+from client.intake.opaque import Keys, table_of
+from client.intake.reading import offers_of
 from client.sources.configured import sources_of
 from federation.files import write_file
 from privacy.patient import load_or_create_secret

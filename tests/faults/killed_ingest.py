@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 import client.cache.shards
-import client.ingest
+import client.intake.ingest
 from client.cache.records import open_cache_of
 from client.config import SiteConfig
 from client.dicom.outcome import Identity, Outcome, Radiograph
 from client.dicom.rejection import Reason, Rejection
-from client.ingest import ingest_from
+from client.intake.ingest import ingest_from
 from client.sources.item import Item
 from model.conditioning import Metadata
 
@@ -151,7 +151,7 @@ def site_in(folder: Path) -> SiteConfig:
 
 def main(folder: Path, step: int, *, rebuild: bool) -> None:
     """Kill at every instant until an ingest gets through."""
-    vars(client.ingest)["read_all"] = read_names
+    vars(client.intake.ingest)["read_all"] = read_names
     client.cache.shards.MAX_RECORDS = 3
     before, after = Archive(folder, BEFORE), Archive(folder, AFTER)
     start, site = site_in(folder / "start"), site_in(folder / "killed")

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import client.cache.shards
-import client.ingest
+import client.intake.ingest
 from client.cache.layout import cache_path
 from client.cache.records import open_cache_of, verify_cache
 from client.cache.stock import NotThereTwice
 from client.config import SiteConfig
 from client.dicom.outcome import Flag, Identity, Outcome, Radiograph, Report
 from client.dicom.rejection import Reason, Rejection
-from client.ingest import Ingested, NoUsableRadiograph, ingest_from
+from client.intake.ingest import Ingested, NoUsableRadiograph, ingest_from
 from client.labels.table import LabelProblem
 from client.sources.item import Item, ItemLost, SourceFailed
 from model.conditioning import FINDING_STATES, Metadata, Schema
@@ -81,7 +81,7 @@ def read_shelf(
 
 @pytest.fixture
 def site(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteConfig:
-    monkeypatch.setattr(client.ingest, "read_all", read_shelf)
+    monkeypatch.setattr(client.intake.ingest, "read_all", read_shelf)
     monkeypatch.setattr(client.cache.shards, "MAX_RECORDS", 4)
     return SiteConfig(
         site_name="a",
@@ -352,7 +352,7 @@ def test_near_duplicates_are_dropped_but_for_the_first_and_looked_for_once(
         assert images[0].shape == (SIZE, SIZE)  # type: ignore[index]
         return np.arange(len(patients)) > 0  # type: ignore[arg-type]
 
-    monkeypatch.setattr("client.publication.find_near_duplicates", all_but_the_first)
+    monkeypatch.setattr("client.intake.publication.find_near_duplicates", all_but_the_first)
     tally = ingested(site, shelf(1, 2, 3)).tally
     assert str(tally) == "1 of 3 usable: 2 near-duplicates"
     before = ages_of(site)

@@ -12,18 +12,18 @@ from pydicom import dcmread
 from pydicom.uid import UID
 
 import client.cache.shards
-import client.ingest
+import client.intake.ingest
 from client.cache.layout import cache_path
 from client.cache.records import CacheMissing, open_cache_of, verify_cache
 from client.config import SiteConfig
 from client.dicom.policy import ReadPolicy
 from client.dicom.reader import read_file
 from client.dicom.rejection import Reason
-from client.ingest import NoUsableRadiograph, ingest, settings_digest
+from client.intake.ingest import NoUsableRadiograph, ingest, settings_digest
+from client.intake.opt_out import OptOutUnusable
 from client.labels.presets import load_report_terms
 from client.labels.report_terms import Cues
 from client.labels.table import LabelsUnusable
-from client.opt_out import OptOutUnusable
 from client.sources.folder import DataFolderMissing
 from client.tally import Tally
 from model.conditioning import FINDINGS, Schema
@@ -51,7 +51,7 @@ def site(archive: Path, memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
         for job, path in jobs:
             yield job, read_file(path, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(client.ingest, "read_all", read_here)
+    monkeypatch.setattr(client.intake.ingest, "read_all", read_here)
     monkeypatch.setattr(client.cache.shards, "MAX_RECORDS", 5)
     shutil.copytree(archive, memory_path / "data")
     return site_of(memory_path)
@@ -266,7 +266,7 @@ def test_files_without_identifiers_are_one_patient_that_is_never_held_out(
 def test_patients_are_held_out_whole_and_about_one_in_ten(
     site: SiteConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.selection.HELD_OUT_ONE_IN", 3)  # the hospital is small
+    monkeypatch.setattr("client.intake.selection.HELD_OUT_ONE_IN", 3)  # the hospital is small
     ingest(site)
     records = open_cache_of(site)
     for patient in set(records.patients.tolist()):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from client.cache.journal import RECORD, REPORT, Entry, Journal
 from client.dicom.rejection import Reason
-from client.opaque import Keys, report_facts, table_of
+from client.intake.opaque import Keys, report_facts, table_of
 
 _KEY_BYTES = 8
 

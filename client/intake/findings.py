@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from client.intake.opaque import ReportFacts, Table
 from client.labels.agreement import agreed
-from client.opaque import ReportFacts, Table
 from model.conditioning import FINDING_STATES
 
 States = Mapping[str, str]

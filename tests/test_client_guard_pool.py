@@ -22,15 +22,14 @@ import pytest
 from pydicom.dataset import FileDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from client import workers
 from client.dicom.outcome import Flag, Identity, Outcome, Radiograph, Report
 from client.dicom.policy import ReadPolicy
 from client.dicom.reader import read_file
 from client.dicom.rejection import Reason, Rejection
-from client.guard import worker
+from client.guard import pool, worker
 from client.guard.answer import NoOutcome, pack, unpack
+from client.guard.pool import DEFAULT_LIMITS, ReaderKilled, read_all
 from client.guard.process import Limits
-from client.workers import DEFAULT_LIMITS, ReaderKilled, read_all
 from model.conditioning import Metadata
 from simulation.dicom_writer import Machine, Study, build_radiograph, write_radiograph
 
@@ -43,7 +42,7 @@ READ_FOR_EVER = """
 import sys
 from pathlib import Path
 from client.dicom.policy import ReadPolicy
-from client.workers import read_all
+from client.guard.pool import read_all
 from tests.test_client_workers import obey
 print("started", flush=True)
 jobs = enumerate(map(Path, sys.argv[1:]))
@@ -234,7 +233,7 @@ def test_processes_killed_from_outside_cost_no_file(run: Run, tmp_path: Path, vi
 def test_a_machine_that_kills_every_reader_is_told_from_bad_files(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "MAX_KILLS_IN_A_ROW", 3)
+    monkeypatch.setattr(pool, "MAX_KILLS_IN_A_ROW", 3)
     assert len(list(run(*[SEGFAULT] * 3))) == 3  # six deaths
     with pytest.raises(ReaderKilled, match="The operator frees memory"):
         list(run(*[KILLED] * 3))

@@ -9,23 +9,39 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from flwr.common.serde import recorddict_to_proto as to_proto
 from pydicom import dcmread
 from pydicom.uid import UID
 
 import client.cache.shards
-import client.ingest
+import client.intake.ingest
 from client.cache.cipher import KEY_VARIABLE
 from client.cache.layout import cache_path
 from client.cache.records import CacheDamaged, open_cache_of, verify_cache
-from client.config import SiteConfig
+from client.config import SiteConfig, StatisticsPolicy
 from client.dicom.outcome import Identity, Outcome, Report
 from client.dicom.reader import read_file
-from client.ingest import NoUsableRadiograph, ingest
+from client.inspection.page import inspect, write_page
+from client.intake.ingest import NoUsableRadiograph, ingest
+from client.rounds import answer
+from client.statistics import answer_counts
+from federation.config import (
+    FullStage,
+    LocalTraining,
+    ModelChoice,
+    RoundRules,
+    StudyConfig,
+    study_json,
+)
+from federation.messages import CountsRequest, Instruction, SiteCounts
+from federation.wire import pack_answer, pack_counts
 from model.conditioning import FINDINGS
+from server.start import starting_weights
 from simulation.hospitals import CLINIC
 from simulation.phantom_sites import write_phantom_site
 
 SIZE = 32
+LOCAL = LocalTraining(local_steps=2, batch_size=2, learning_rate=1e-3)
 PLANTED = {
     "PatientName": "ZEBRA^QUAGGA",
     "PatientID": "OKAPI-4711-",
@@ -82,7 +98,7 @@ def kept_below(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def site(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteConfig:
     """A hospital whose every header value, file name and report could betray somebody."""
-    monkeypatch.setattr(client.ingest, "read_all", read_here)
+    monkeypatch.setattr(client.intake.ingest, "read_all", read_here)
     monkeypatch.setattr(client.cache.shards, "MAX_RECORDS", 3)
     data = memory_path / "data"
     write_phantom_site(data, replace(CLINIC, num_records=10, num_broken=4), FINDINGS, 48)
@@ -218,3 +234,30 @@ def test_with_encryption_no_row_of_pixels_stands_in_clear_at_any_moment(
         seen[key] = {row.hex() for row in rows if row in everything}
     assert not seen["5a" * 32]
     assert len(seen[""]) > 8 * SIZE // 2
+
+
+def test_nothing_that_identifies_a_patient_leaves_or_is_shown(site: SiteConfig) -> None:
+    site = replace(site, share_counts=True)
+    ingest(site)
+    study = StudyConfig(
+        name="scan",
+        seed=1,
+        model=ModelChoice(size="tiny", image_size=SIZE),
+        rounds=RoundRules(num_sites=1, min_sites=1),
+        stages=(FullStage(kind="full", num_rounds=1, local=LOCAL),),
+    )
+    weights = starting_weights(study, 0, {})
+    instruction = Instruction(study=study_json(study), round_number=1, weights=weights)
+    request = CountsRequest(findings=site.findings)
+    messages = {"update": pack_answer(answer(site, instruction))}
+    for epsilon in (None, 1.0):
+        policy = StatisticsPolicy(share=True, min_cell=1, epsilon=epsilon)
+        counts = answer_counts(replace(site, statistics=policy), request)
+        assert isinstance(counts, SiteCounts)
+        messages[f"counts {epsilon}"] = pack_counts(counts, request)
+    sent = {name: to_proto(record).SerializeToString() for name, record in messages.items()}
+    assert min(map(len, sent.values())) > 200  # every one of them says something
+    page = site.state_path / "inspect.html"
+    write_page(inspect(site), page, seed=0)
+    sent["page as JSON"] = json.dumps(inspect(site).to_json()).encode()
+    assert_clean(sent | kept_below(site.state_path), 10)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cache.journal import Entry
-from client.opaque import Table, table_of
+from client.intake.opaque import Table, table_of
 
 HELD_OUT_ONE_IN = 10
 

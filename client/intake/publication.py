@@ -13,12 +13,12 @@ from client.cache.stock import Stock
 from client.cache.writer import Contents
 from client.curation.near_duplicates import find_near_duplicates
 from client.dicom.rejection import Reason
-from client.findings import Joined, States, join_findings
+from client.intake.findings import Joined, States, join_findings
+from client.intake.opaque import Keys, ReportFacts, num_flagged, report_facts
+from client.intake.reading import Offer
+from client.intake.selection import Selection, held_out, select_all, without_copies
 from client.labels.mapping import KeyKind, LabelMapping
 from client.labels.table import LabelProblem, Labels
-from client.opaque import Keys, ReportFacts, num_flagged, report_facts
-from client.reading import Offer
-from client.selection import Selection, held_out, select_all, without_copies
 from client.tally import Tally
 from privacy.patient import unknown_patient_key
 

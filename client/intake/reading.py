@@ -12,10 +12,10 @@ from client.cache.stock import Stock
 from client.cache.stock_writer import StockWriter, stock_writer
 from client.dicom.outcome import Outcome, Report
 from client.dicom.rejection import Rejection
-from client.opaque import Keys
-from client.opt_out import stripped
+from client.guard.pool import ReaderKilled
+from client.intake.opaque import Keys
+from client.intake.opt_out import stripped
 from client.sources.item import Item, ItemLost, Source, SourceFailed
-from client.workers import ReaderKilled
 
 OnProgress = Callable[[int, int], None]
 """Called with the files read and the files to be read."""

@@ -16,19 +16,19 @@ from client.cache.stock import Stock, open_stock
 from client.cache.writer import cache_lock, publish, withdraw
 from client.config import SiteConfig
 from client.dicom.rejection import Reason
+from client.guard.pool import read_all
+from client.intake.opaque import Keys
+from client.intake.opt_out import apply_opt_outs, read_opt_outs
+from client.intake.publication import Told, make_contents
+from client.intake.reading import Intake, Offer, OnProgress, offers_of
 from client.labels.presets import load_mapping, load_report_terms
 from client.labels.report_terms import ReportTerms
 from client.labels.report_text import ReportRules
 from client.labels.structured_report import states_of_report
 from client.labels.table import NO_LABELS, read_labels
-from client.opaque import Keys
-from client.opt_out import apply_opt_outs, read_opt_outs
-from client.publication import Told, make_contents
-from client.reading import Intake, Offer, OnProgress, offers_of
 from client.sources.configured import sources_of
 from client.sources.item import Source
 from client.tally import Tally
-from client.workers import read_all
 from privacy.patient import load_or_create_secret, opaque_name
 
 logger = logging.getLogger(__name__)

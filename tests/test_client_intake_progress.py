@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from client.progress import reading_bar
+from client.intake.progress import reading_bar
 
 
 def test_without_a_terminal_there_is_no_bar(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""From what the sources offer to a published cache: what is new is read, the rest is known."""
