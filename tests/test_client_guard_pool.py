@@ -43,7 +43,7 @@ import sys
 from pathlib import Path
 from client.dicom.policy import ReadPolicy
 from client.guard.pool import read_all
-from tests.test_client_workers import obey
+from tests.test_client_guard_pool import obey
 print("started", flush=True)
 jobs = enumerate(map(Path, sys.argv[1:]))
 for _, outcome in read_all(jobs, image_size=32, policy=ReadPolicy(), num_workers=2, read=obey):
