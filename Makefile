@@ -38,8 +38,9 @@ demo: install  ## three hospitals train one model on this machine
 compose-test:  ## a coordinator and three hospitals in containers, one of them lost and found
 	@PYTHON=$(PYTHON) containers/compose_test.sh
 
-faults: install  ## kill a real federation's coordinator at many moments
+faults: install  ## kill a real federation's coordinator, and an ingest, at many moments
 	FEDCXR_KILL_AFTER=0,1,2,3,5,8,12,16 $(BIN)/pytest tests/faults
+	FEDCXR_KILL_EVERY=1 $(BIN)/pytest tests/test_client_intake_ingest_killed.py
 
 bench: install  ## ratios, measured in one run
 	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py tiny 64 8

@@ -74,10 +74,11 @@ def _lay_over(first: Pictures, second: Pictures, how: Comparison) -> tuple[Pictu
     inside = slice(margin, first.shape[-1] - margin)
     middle = local_contrast(first, how.radius)[:, inside, inside]
     around = local_contrast(second, how.radius)
+    template = _spectrum_of_template(middle, side=first.shape[-1])
     best, found = np.full(len(first), -np.inf), np.zeros_like(middle)
     for scale in how.scales:
         scene = magnify(around, scale)
-        fit = _correlation(middle, scene).reshape(len(first), -1)
+        fit = _correlation(template, scene, middle.shape[-1]).reshape(len(first), -1)
         place = fit.argmax(axis=1)
         better = np.flatnonzero(fit.max(axis=1) > best)
         best[better] = fit.max(axis=1)[better]
@@ -88,22 +89,23 @@ def _lay_over(first: Pictures, second: Pictures, how: Comparison) -> tuple[Pictu
     return middle, found
 
 
-def _correlation(middle: Pictures, scene: Pictures) -> Pictures:
-    """Correlation of the middle with the scene at every place, (pair, place, place).
+def _spectrum_of_template(middle: Pictures, *, side: int) -> NDArray[np.complexfloating]:
+    """Conjugate spectrum of the middles, each freed of its mean and scaled to length 1."""
+    template = middle - middle.mean(axis=(1, 2), keepdims=True)
+    length = np.linalg.norm(template, axis=(1, 2), keepdims=True)
+    return np.conj(np.fft.rfft2(template / np.maximum(length, _TINY), s=(side, side)))
+
+
+def _correlation(template: NDArray[np.complexfloating], scene: Pictures, part: int) -> Pictures:
+    """Correlation of the template of (part, part) with the scene at every place, (pair, place, place).
 
     Local contrast has a mean of almost 0 everywhere, so only its spread is divided out.
     """
-    side, part = scene.shape[-1], middle.shape[-1]
-    template = middle - middle.mean(axis=(1, 2), keepdims=True)
-    spectrum = np.fft.rfft2(scene)
-    product = np.fft.irfft2(
-        np.conj(np.fft.rfft2(template, s=(side, side))) * spectrum, s=(side, side)
-    )
+    side = scene.shape[-1]
     places = side - part + 1
+    product = np.fft.irfft2(template * np.fft.rfft2(scene), s=(side, side))[:, :places, :places]
     energy = np.maximum(window_sums(scene * scene, part), _LEAST_SPREAD * part**2)
-    own = np.maximum((template * template).sum(axis=(1, 2)), _TINY)
-    scale = np.sqrt(own[:, None, None] * energy)
-    return np.asarray(product[:, :places, :places] / scale, np.float32)
+    return np.asarray(product / np.sqrt(energy), np.float32)
 
 
 def _tiles(pictures: Pictures, num_tiles: int) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ from client.curation.fingerprint import MINIATURE, fingerprints, rank_miniature
 from client.curation.resample import shrink
 
 _COARSE = Comparison(scales=tuple(np.linspace(0.94, 1.06, 7)), radius=2, num_tiles=1)
-_COARSE_LIMIT = 0.75
+_COARSE_LIMIT = 0.78
 _FINE = Comparison(scales=tuple(np.linspace(0.95, 1.05, 11)), radius=3, num_tiles=4)
 _FINE_SIDE = 128
 _FINE_LIMIT = 0.78

@@ -57,7 +57,12 @@ def local_mean(pictures: Pictures, radius: int) -> Pictures:
 
 def window_sums(pictures: Pictures, width: int) -> Pictures:
     """Sums over every square of (width, width) that fits, (picture, side - width + 1, the same)."""
-    sums = np.pad(pictures.astype(np.float64), ((0, 0), (1, 0), (1, 0))).cumsum(1).cumsum(2)
-    ends, begins = slice(width, None), slice(None, -width)
-    inside = sums[:, ends, ends] - sums[:, begins, ends] - sums[:, ends, begins]
-    return np.asarray(inside + sums[:, begins, begins], np.float32)
+    windows = _windows(pictures.shape[-1], width)
+    return np.asarray(windows @ pictures @ windows.T)
+
+
+@lru_cache
+def _windows(side: int, width: int) -> NDArray[np.float32]:
+    """Weights (place, side) that sum a line over each of its windows."""
+    offset = np.arange(side) - np.arange(side - width + 1)[:, None]
+    return ((offset >= 0) & (offset < width)).astype(np.float32)

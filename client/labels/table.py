@@ -38,7 +38,7 @@ class LabelProblem(StrEnum):
     UNMAPPED_TERM = "unmapped_term"
     """A term, in one row, that the mapping does not know."""
     CONFLICT = "conflict"
-    """A finding of which two things are said; it is left unknown."""
+    """A finding of which two things are said: left unknown, or what the labels say if a report differs."""
 
 
 class LabelsUnusable(ValueError):
