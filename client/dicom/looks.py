@@ -37,7 +37,7 @@ _AVERAGE_CHEST = np.hstack([_LEFT_HALF, _LEFT_HALF[:, ::-1]])
 def looks_lateral(picture: NDArray[np.uint16]) -> bool:
     """Whether the left half is unlike the mirrored right half, wherever the middle may be.
 
-    Keeps 91 % of the frontal pictures; lateral ones were about as often recognised (91 %).
+    Keeps 91 % of those frontal pictures. How many lateral ones it finds was not measured: none were at hand.
     """
     thumbnail = _thumbnail(picture, _SIDE)
     likeness = max(_likeness_of_sides(thumbnail, by) for by in range(-_MAX_SHIFT, _MAX_SHIFT + 1))
