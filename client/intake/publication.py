@@ -74,18 +74,9 @@ def make_contents(
     """
     rows, links_of_files = told.by_link(), told.links_of_files(offers)
     named = {key for key, link in links_of_files.items() if link in rows}
-    everything = _everything(stock, standing, named)
-    distinct = without_copies(everything)
-    usable = distinct.only(np.flatnonzero(~_near_duplicates(stock, distinct)))
-    links = _links(usable, told.labels.key, links_of_files)
-    joined = join_findings(
-        usable.table, [rows.get(link) for link in links], _reports(stock, standing), findings
-    )
-    refused = {
-        Reason.DUPLICATE: len(everything) - len(distinct),
-        Reason.NEAR_DUPLICATE: len(distinct) - len(usable),
-        Reason.NOT_FETCHED: num_lost,
-    }
+    usable, copies = _without_copies(stock, standing, named)
+    said = [rows.get(link) for link in _links(usable, told.labels.key, links_of_files)]
+    joined = join_findings(usable.table, said, _reports(stock, standing), findings)
     is_held_out = held_out(usable.table, unknown_patient=unknown_patient_key(told.keys.secret))
     return Contents(
         rows=np.concatenate([usable.table["row"], joined.ids], axis=1),
@@ -97,7 +88,7 @@ def make_contents(
         tally=Tally(
             num_files=len(standing) + num_lost,
             num_usable=len(usable),
-            refused=_refused(standing, refused),
+            refused=_refused(standing, {**copies, Reason.NOT_FETCHED: num_lost}),
             num_patients=len(np.unique(usable.table["patient"])),
             num_held_out=int(is_held_out.sum()),
             num_labelled=int(joined.labelled.sum()),
@@ -108,10 +99,19 @@ def make_contents(
     )
 
 
-def _everything(stock: Stock, standing: Sequence[Standing], named: Collection[bytes]) -> Selection:
+def _without_copies(
+    stock: Stock, standing: Sequence[Standing], named: Collection[bytes]
+) -> tuple[Selection, dict[Reason, int]]:
+    """The records that are used, and how many are not because they show what others show."""
     counted = {item.key for item in standing if item.outcome == RECORD}
     entries = [entry for entry in stock.journal.entries(RECORD) if entry.key in counted]
-    return select_all(entries, named=named)
+    everything = select_all(entries, named=named)
+    distinct = without_copies(everything)
+    usable = distinct.only(np.flatnonzero(~_near_duplicates(stock, distinct)))
+    return usable, {
+        Reason.DUPLICATE: len(everything) - len(distinct),
+        Reason.NEAR_DUPLICATE: len(distinct) - len(usable),
+    }
 
 
 def _near_duplicates(stock: Stock, selection: Selection) -> NDArray[np.bool_]:
