@@ -124,9 +124,11 @@ def test_of_many_copies_one_stays(chests: list[Brightness]) -> None:
     assert dropped.tolist() == [False, False] + [True] * 11
 
 
-def test_nothing_is_claimed_of_pictures_too_small_to_tell() -> None:
-    images = np.zeros((3, 32, 32), np.uint16)
-    assert not find_near_duplicates(images, np.zeros(3, np.uint64)).any()
+def test_nothing_is_claimed_of_pictures_too_small_to_tell(chests: list[Brightness]) -> None:
+    images = np.stack([stretched(chests[0])] * 2)
+    patients = np.zeros(2, np.uint64)
+    assert find_near_duplicates(images, patients).tolist() == [False, True]
+    assert not find_near_duplicates(images[:, ::2, ::2], patients).any()
 
 
 def test_no_pictures_have_no_copies() -> None:

@@ -32,7 +32,7 @@ _COARSE_LIMIT = 0.78
 _FINE = Comparison(scales=tuple(np.linspace(0.95, 1.05, 11)), radius=3, num_tiles=4)
 _FINE_SIDE = 128
 _FINE_LIMIT = 0.78
-_SMALLEST_SIZE = 64
+_SMALLEST_SIZE = _FINE_SIDE
 """Pixels; smaller pictures hold too little structure to tell two exposures of one patient apart."""
 _PAIRS_AT_ONCE = 128
 
