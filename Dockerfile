@@ -25,6 +25,7 @@ RUN python3 -m venv tools \
 FROM dependencies AS package
 COPY README.md LICENSE cli.py ./
 COPY simulation simulation
+COPY synthesis synthesis
 COPY server server
 COPY client client
 COPY federation federation

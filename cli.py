@@ -1,7 +1,6 @@
 """The `fedcxr` command: put together here from each package's own commands."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import click
@@ -10,6 +9,12 @@ import typer
 import client.cli
 import server.cli
 import simulation.cli
+import synthesis.editing.cli
+import synthesis.evaluation.cli
+import synthesis.generation.cli
+import synthesis.population.cli
+import synthesis.reader_study.cli
+import synthesis.stress.cli
 from federation.terminal import INTERRUPTED, USAGE_ERROR, emit, explain
 
 app = typer.Typer(
@@ -21,49 +26,18 @@ app = typer.Typer(
 app.add_typer(server.cli.app, name="coordinator")
 app.add_typer(client.cli.app, name="hospital")
 app.add_typer(simulation.cli.app)
+app.add_typer(synthesis.generation.cli.app)
+app.add_typer(synthesis.editing.cli.app)
+app.add_typer(synthesis.evaluation.cli.app)
+app.add_typer(synthesis.stress.cli.app)
+app.add_typer(
+    synthesis.reader_study.cli.app, name="reader-study", help="Can people tell what is real?"
+)
+app.add_typer(synthesis.population.cli.app, name="population", help="Which conditions go together.")
 models = typer.Typer(no_args_is_help=True, help="Look at models.")
 app.add_typer(models, name="model")
 
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
-
-
-@app.command()
-def generate(
-    model: Annotated[Path, typer.Argument(help="Folder of a model.")],
-    out: Annotated[Path, typer.Option(help="PNG that gets the radiographs, side by side.")] = Path(
-        "samples.png"
-    ),
-    adapter: Annotated[Path | None, typer.Option(help="Folder of an adapter to the model.")] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Number of radiographs.")] = 8,
-    age: Annotated[float | None, typer.Option(min=0, max=120, help="Years.")] = None,
-    sex: Annotated[str | None, typer.Option(help="F or M.")] = None,
-    view: Annotated[str | None, typer.Option(help="PA, AP, LATERAL or OTHER.")] = None,
-    finding: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=STATE, such as cardiomegaly=present; repeat for more."),
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
-    guidance: Annotated[
-        float, typer.Option(min=0, help="1 follows the condition, more exaggerates it.")
-    ] = 1.5,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same radiographs.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Draw radiographs that fit a condition; whatever is not given is left open."""
-    from model.generate import Wish, draw
-
-    wish = Wish(age=age, sex=sex, view=view, findings=tuple(finding or ()))
-    draw(
-        model,
-        out,
-        wish,
-        adapter=adapter,
-        num_images=n,
-        num_steps=steps,
-        guidance=guidance,
-        seed=seed,
-    )
-    emit({"out": str(out), "n": n, "seed": seed}, f"{n} radiographs: {out}", as_json=as_json)
 
 
 @models.command()

@@ -8,5 +8,5 @@ def configure_logging() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=False
     )
-    for package in ("client", "server", "federation", "model", "simulation"):
+    for package in ("client", "server", "federation", "model", "simulation", "synthesis"):
         logging.getLogger(package).setLevel(logging.INFO)

@@ -20,7 +20,9 @@ import typer
 PROGRAM = "fedcxr"
 USAGE_ERROR = 2
 INTERRUPTED = 130
-OWN_PACKAGES = frozenset({"client", "federation", "model", "privacy", "server", "simulation"})
+OWN_PACKAGES = frozenset(
+    {"client", "federation", "model", "privacy", "server", "simulation", "synthesis"}
+)
 UNUSABLE_PLACE = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),

@@ -16,7 +16,7 @@ class ModelConfig:
     """Side of the square radiograph, in pixels. Fixes no shape; another side still runs."""
 
     patch_size: int
-    """Side of one token's patch, in pixels."""
+    """Side of one token's patch, in pixels of what the network sees."""
 
     dim: int
     """Width of the residual stream."""
@@ -39,12 +39,21 @@ class ModelConfig:
     context_start: int
     """Block before which the attribute and register tokens join the image tokens."""
 
+    num_channels: int = 1
+    """Channels of what the network sees: 1 for pixels, more for the latents of a codec."""
+
+    codec_factor: int = 1
+    """Pixels of the radiograph along one pixel of what the network sees: 1 without a codec."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name not in ("size", "context_start") and value < 1:
                 raise ValueError(f"{field.name} is {value}, it must be at least 1")
-        _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
+        token_side = self.codec_factor * self.patch_size
+        _require_multiple(
+            "image_size", self.image_size, "a patch, whose side in pixels is", token_side
+        )
         _require_multiple("dim", self.dim, "head_dim", self.head_dim)
         if self.head_dim % 4:
             raise ValueError(f"head_dim {self.head_dim} must be a multiple of 4")
@@ -61,12 +70,17 @@ class ModelConfig:
     @property
     def num_image_tokens(self) -> int:
         """Patches of one radiograph."""
-        return (self.image_size // self.patch_size) ** 2
+        return (self.input_size // self.patch_size) ** 2
 
     @property
-    def patch_pixels(self) -> int:
-        """Pixels of one patch."""
-        return self.patch_size**2
+    def input_size(self) -> int:
+        """Side of what the network sees, in its pixels."""
+        return self.image_size // self.codec_factor
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers of one patch, over all channels."""
+        return self.num_channels * self.patch_size**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

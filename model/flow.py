@@ -85,7 +85,7 @@ def velocity(
 
 def flow_loss(
     network: Denoiser,
-    image: Float[Tensor, "batch 1 height width"],
+    image: Float[Tensor, "batch channel height width"],
     condition: Float[Tensor, "batch attribute"],
     draws: Draws,
 ) -> Float[Tensor, " batch"]:
@@ -95,7 +95,7 @@ def flow_loss(
 
     Args:
         network: predicts images.
-        image: pixels in [-1, 1].
+        image: pixels in [-1, 1], or latents of unit scale.
         condition: rows of attributes, after the drop; the same for all draws of a record.
         draws: what ``draw_noise`` gave for this batch.
     """

@@ -1,108 +1,69 @@
-"""From what a person asks for to a picture: condition, network, samples."""
+"""A saved model ready to draw, and radiographs drawn with it for given conditions."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from model.adapter import merge
 from model.arrays import WrongModelFile
 from model.checkpoint import load_arrays_into, load_model, load_weights
-from model.conditioning import FINDING_STATES, SEXES, VIEWS, Metadata, Schema
-from model.pictures import sample_grid, save_png
-from model.sampler import sample
+from model.codec.codec import Codec
+from model.codec.pixel import PixelCodec
+from model.conditioning import Schema
+from model.guidance import Guidance
+from model.manifest import Manifest
+from model.sampler import Sampling, sample, starting_noise
 from model.transformer import RectifiedFlowTransformer
 
-COLUMNS = 8
+BATCH = 32
+"""Radiographs drawn at once; it is fixed, because the number can change the last bits."""
+
+USUAL_SAMPLING = Sampling(num_steps=20, guidance=Guidance(scale=1.5), method="heun")
 
 
-class UnknownWish(ValueError):
-    """The model knows no such attribute or value."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Generator:
+    """A model that draws."""
 
-    def __init__(self, given: str, known: tuple[str, ...]) -> None:
-        super().__init__(
-            f"{given!r} is not something this model knows: give one of {', '.join(known)}"
-        )
+    network: RectifiedFlowTransformer
+    """With the adapter in it, if there is one; on the device that draws."""
 
+    codec: Codec
+    manifest: Manifest
+    """Of the whole model, below the adapter."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """What the radiographs shall show; None and what is left out stay open."""
+    adapter_digest: str | None
+    """Of the adapter's weights."""
 
-    age: float | None = None
-    sex: str | None = None
-    view: str | None = None
-    findings: tuple[str, ...] = ()
-    """Each ``name=state``."""
+    @property
+    def schema(self) -> Schema:
+        """The attributes that the model knows."""
+        return self.network.schema
 
-    def metadata(self, schema: Schema) -> Metadata:
-        """The wish in the model's terms.
+    @property
+    def image_size(self) -> int:
+        """Side of the radiographs it was trained on, in pixels."""
+        return self.network.config.image_size
 
-        Raises:
-            UnknownWish: naming what is not known and what is.
-        """
-        for value, known in ((self.sex, SEXES), (self.view, VIEWS)):
-            if value is not None and value not in known:
-                raise UnknownWish(value, known)
-        findings = {}
-        for text in self.findings:
-            name, _, state = text.partition("=")
-            if name not in schema.findings:
-                raise UnknownWish(name, schema.findings)
-            if state not in FINDING_STATES:
-                raise UnknownWish(state, FINDING_STATES)
-            findings[name] = state
-        return Metadata(
-            age=self.age,
-            sex=self.sex,
-            view=self.view,
-            race=None,
-            site=None,
-            manufacturer=None,
-            findings=findings,
-        )
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channel, height, width) of what the network sees of one radiograph."""
+        config = self.network.config
+        return config.num_channels, config.input_size, config.input_size
 
 
-def draw(
-    model: Path,
-    out: Path,
-    wish: Wish,
-    *,
-    adapter: Path | None,
-    num_images: int,
-    num_steps: int,
-    guidance: float,
-    seed: int,
-) -> None:
-    """Draw radiographs with a saved model and put them side by side into one PNG.
-
-    Raises:
-        UnknownWish: the model does not know what is asked for.
-        WrongModelFile: the folder holds no whole model, or the adapter belongs to another one.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    network, schema = load_network(model, adapter)
-    row = schema.row(wish.metadata(schema))
-    images = sample(
-        network,
-        torch.from_numpy(np.tile(row, (num_images, 1))),
-        image_size=network.config.image_size,
-        num_steps=num_steps,
-        guidance=guidance,
-        method="heun",
-        generator=torch.Generator().manual_seed(seed),
-    )
-    save_png(out, sample_grid(images, min(COLUMNS, num_images)))
-
-
-def load_network(model: Path, adapter: Path | None) -> tuple[RectifiedFlowTransformer, Schema]:
+def open_generator(model: Path, adapter: Path | None = None) -> Generator:
     """A saved model, with an adapter merged into it if one is given.
 
     Raises:
         WrongModelFile: a folder is not what it should be, or the adapter belongs to another model.
     """
     network, manifest = load_model(model)
+    adapter_digest = None
     if adapter is not None:
         arrays, its_manifest = load_weights(adapter)
         if its_manifest.adapter is None or its_manifest.parent_digest != manifest.weights_digest:
@@ -110,4 +71,55 @@ def load_network(model: Path, adapter: Path | None) -> tuple[RectifiedFlowTransf
                 adapter, f"is not an adapter to {model}", "give the model it was made for"
             )
         load_arrays_into(network, merge(network, arrays, its_manifest.adapter))
-    return network, Schema(manifest.findings)
+        adapter_digest = its_manifest.weights_digest
+    return Generator(
+        network=network.eval(),
+        codec=PixelCodec(),
+        manifest=manifest,
+        adapter_digest=adapter_digest,
+    )
+
+
+def draw(
+    generator: Generator,
+    condition: Float[Tensor, "picture attribute"],
+    *,
+    seed: int,
+    sampling: Sampling = USUAL_SAMPLING,
+) -> Float[Tensor, "picture 1 height width"]:
+    """One radiograph per row, pixels in [-1, 1], on the processor; see ``draw_batches``."""
+    return torch.cat(list(draw_batches(generator, condition, seed=seed, sampling=sampling)))
+
+
+def draw_batches(
+    generator: Generator,
+    condition: Float[Tensor, "picture attribute"],
+    *,
+    seed: int,
+    sampling: Sampling = USUAL_SAMPLING,
+) -> Iterator[Float[Tensor, "batch 1 height width"]]:
+    """Draw radiographs a few at a time, in the order of the rows.
+
+    The same seed and conditions give the same bits on one machine.
+
+    Args:
+        generator: what draws.
+        condition: age in years or NaN, then ids with 0 for null; at least one row.
+        seed: of the noise, at least 0; a row's noise depends on the seed and the row's number.
+        sampling: how to walk from noise to picture.
+
+    Yields:
+        Pixels in [-1, 1], on the processor.
+    """
+    device = next(generator.network.parameters()).device
+    for first in range(0, len(condition), BATCH):
+        numbers = range(first, min(first + BATCH, len(condition)))
+        noise = starting_noise(generator.latent_shape, seed=seed, numbers=numbers)
+        latents = sample(
+            generator.network,
+            condition[first : first + BATCH].to(device),
+            noise.to(device),
+            sampling,
+            image_size=generator.image_size,
+        )
+        yield generator.codec.decode(latents).clamp(-1.0, 1.0).cpu()

@@ -4,7 +4,8 @@ A manifest can be read without torch, so that a command can list models at once.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +50,15 @@ class Manifest:
 
     weights_digest: str
     """What ``digest_arrays`` gives for the weights."""
+
+    site_numbers: Mapping[str, int] = field(default_factory=dict)
+    """Hospital -> the number that stands for it in a condition, 1 to 32."""
+
+    codec_digest: str | None = None
+    """Digest of the frozen autoencoder whose latents the network draws; None for pixels."""
+
+    distilled_steps: int | None = None
+    """Sampling steps that the network was distilled to; None for one that follows the flow."""
 
     format_version: int = FORMAT_VERSION
     """Layout of the folder; raised when older programs could not read it."""

@@ -1,89 +1,73 @@
-"""From noise to a radiograph: walk along the velocity from t = 1 to t = 0.
+"""From noise to a radiograph: walk along the velocity from t = 1 to t = 0."""
 
-Guidance pushes away from what the network would draw without a condition (Ho and Salimans 2022,
-https://arxiv.org/abs/2207.12598), only at medium noise levels (Kynkaanniemi et al. 2024,
-https://arxiv.org/abs/2404.07724). With guidance 1 the network is called once per velocity.
-"""
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from model.flow import Denoiser, shift_t
-from model.tokens import null_like
+from model.guidance import Condition, Guidance, Latents, guided_velocity
 
 Method = Literal["euler", "heun"]
 """Euler: one velocity per step, error falls with the step. Heun: two, falls with its square."""
 
-Pictures = Float[Tensor, "batch 1 height width"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Field:
-    """Velocity of a batch of pictures under one condition and one guidance."""
+class Sampling:
+    """How samples are drawn; with the seed and the condition it decides every bit of them."""
 
-    network: Denoiser
-    condition: Float[Tensor, "batch attribute"]
-    guidance: float
-    interval: tuple[float, float]
+    num_steps: int
+    """Steps from noise to image; Heun makes two network calls in all but the last."""
 
-    def velocity(self, x: Pictures, t: float) -> Pictures:
-        """Noise minus image at ``t`` above 0.
+    guidance: Guidance
+    method: Method
 
-        Not damped near t = 0 as in the loss: here the damping would leave noise in the picture.
-        """
-        image = self._predict(x, t, self.condition)
-        low, high = self.interval
-        if self.guidance != 1.0 and low <= t <= high:
-            unguided = self._predict(x, t, null_like(self.condition))
-            image = unguided + self.guidance * (image - unguided)
-        return (x - image) / t
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps is {self.num_steps}, it must be at least 1")
+        if self.method not in get_args(Method):
+            raise ValueError(
+                f"there is no method {self.method!r}: give one of {', '.join(get_args(Method))}"
+            )
 
-    def _predict(self, x: Pictures, t: float, condition: Tensor) -> Pictures:
-        """Image behind ``x``, one draw per record."""
-        levels = x.new_full((len(x), 1), t)
-        return self.network(x.unsqueeze(1), levels, condition.unsqueeze(1)).squeeze(1)
+
+def starting_noise(
+    shape: tuple[int, int, int], *, seed: int, numbers: Sequence[int]
+) -> Float[Tensor, "batch channel height width"]:
+    """Standard normal noise, one picture per number, on the processor.
+
+    A picture's noise depends on the seed and on its own number only, not on what is drawn beside it.
+
+    Args:
+        shape: (channel, height, width) of one picture.
+        seed: at least 0.
+        numbers: which pictures of the seed, each at least 0.
+    """
+    return torch.stack([torch.randn(shape, generator=_generator(seed, n)) for n in numbers])
 
 
 @torch.no_grad()
 def sample(
-    network: Denoiser,
-    condition: Float[Tensor, "batch attribute"],
-    *,
-    image_size: int,
-    num_steps: int,
-    guidance: float,
-    method: Method,
-    generator: torch.Generator,
-    interval: tuple[float, float] = (0.1, 0.9),
-) -> Pictures:
-    """Draw one radiograph per row of ``condition``; pixels in [-1, 1].
+    network: Denoiser, condition: Condition, noise: Latents, sampling: Sampling, *, image_size: int
+) -> Latents:
+    """Walk from noise to one picture per row of ``condition``; not clipped.
 
     Args:
-        network: predicts images, on the device of ``condition``.
+        network: predicts images, on the device of ``condition`` and ``noise``.
         condition: age in years or NaN, then ids with 0 for null.
-        image_size: side in pixels.
-        num_steps: steps from noise to image; Heun makes two network calls in all but the last.
-        guidance: 1 follows the condition as learned, more exaggerates it and costs variety.
-        method: how a step is taken.
-        generator: the only source of randomness; the same seed gives the same pictures.
-        interval: noise levels between which guidance acts.
-
-    Raises:
-        ValueError: no steps.
+        noise: where to begin; the only randomness.
+        sampling: how to walk.
+        image_size: side of the radiograph in pixels, which places the steps.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps is {num_steps}, it must be at least 1")
-    field = _Field(network=network, condition=condition, guidance=guidance, interval=interval)
-    shape = (len(condition), 1, image_size, image_size)
-    x = torch.randn(shape, generator=generator, device=generator.device).to(condition.device)
-    for t, t_next in pairwise(time_grid(num_steps, image_size)):
-        x = _step(field, x, t, t_next, method)
-    return x.clamp(-1.0, 1.0)
+    x = noise
+    for t, t_next in pairwise(time_grid(sampling.num_steps, image_size)):
+        x = _step(network, x, condition, (t, t_next), sampling)
+    return x
 
 
 def time_grid(num_steps: int, image_size: int) -> list[float]:
@@ -93,10 +77,24 @@ def time_grid(num_steps: int, image_size: int) -> list[float]:
     return levels
 
 
-def _step(field: _Field, x: Pictures, t: float, t_next: float, method: Method) -> Pictures:
+def _step(
+    network: Denoiser,
+    x: Latents,
+    condition: Condition,
+    levels: tuple[float, float],
+    sampling: Sampling,
+) -> Latents:
     """One step; the last one, to t = 0 where there is no velocity, is Euler's for both methods."""
-    slope = field.velocity(x, t)
+    t, t_next = levels
+    slope = guided_velocity(network, x, t, condition, sampling.guidance)
     guess = x + (t_next - t) * slope
-    if method == "euler" or t_next == 0.0:
+    if sampling.method == "euler" or t_next == 0.0:
         return guess
-    return x + (t_next - t) / 2 * (slope + field.velocity(guess, t_next))
+    there = guided_velocity(network, guess, t_next, condition, sampling.guidance)
+    return x + (t_next - t) / 2 * (slope + there)
+
+
+def _generator(seed: int, number: int) -> torch.Generator:
+    """The randomness of one picture."""
+    state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))

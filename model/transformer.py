@@ -34,7 +34,7 @@ class RectifiedFlowTransformer(nn.Module):
         super().__init__()
         self.config, self.schema = config, schema
         dim = config.dim
-        self.patch_down = nn.Linear(config.patch_pixels, config.bottleneck_dim, bias=False)
+        self.patch_down = nn.Linear(config.patch_values, config.bottleneck_dim, bias=False)
         self.patch_up = nn.Linear(config.bottleneck_dim, dim)
         self.attributes = nn.Embedding(schema.num_embeddings, dim)
         self.registers = nn.Embedding(config.num_registers, dim)
@@ -44,14 +44,14 @@ class RectifiedFlowTransformer(nn.Module):
         self.mod_offset = nn.Embedding(config.depth, 6 * dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head_mod = nn.Linear(dim, 2 * dim)
-        self.head = nn.Linear(dim, config.patch_pixels)
+        self.head = nn.Linear(dim, config.patch_values)
 
     def forward(
         self,
-        noisy: Float[Tensor, "batch draw 1 height width"],
+        noisy: Float[Tensor, "batch draw channel height width"],
         t: Float[Tensor, "batch draw"],
         condition: Float[Tensor, "batch draw attribute"],
-    ) -> Float[Tensor, "batch draw 1 height width"]:
+    ) -> Float[Tensor, "batch draw channel height width"]:
         """Predict the image behind every draw.
 
         Args:

@@ -11,7 +11,7 @@ from client.cache.records import open_cache
 from federation.config import StudyConfig
 from federation.schedule import derive_seed
 from model.arrays import Arrays, load_arrays
-from model.generate import load_network
+from model.generate import open_generator
 from server.export import adapter_path, model_path
 from server.start import starting_weights
 from server.store import StudyStore
@@ -60,7 +60,7 @@ def compare(
         return loss_on(build_network(study, weights), held_out, seed=seed)
 
     def loss_with(adapter: Path | None) -> float:
-        return loss_on(load_network(model_path(store), adapter)[0], held_out, seed=seed)
+        return loss_on(open_generator(model_path(store), adapter).network, held_out, seed=seed)
 
     adapter = adapter_path(store)
     return Comparison(

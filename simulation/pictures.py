@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from model.conditioning import Metadata, Schema
-from model.sampler import sample
-from model.transformer import RectifiedFlowTransformer
+from model.generate import Generator, draw
+from model.guidance import Guidance
+from model.sampler import Sampling
 from server.status import StudyStatus
 from simulation.summary import Summary
 
@@ -31,19 +32,13 @@ INK, MUTED, ACCENT, OTHERS = (
 )
 
 
-def draw_samples(path: Path, network: RectifiedFlowTransformer, schema: Schema) -> None:
+def draw_samples(path: Path, generator: Generator) -> None:
     """An 8 x 4 sheet: one finding a column, one kind of patient a row, the same noise everywhere in a row."""
+    schema = generator.schema
     findings = [name for name in COLUMNS if name in schema.findings]
     rows = [schema.row(_condition(who, name, schema)) for who in ROWS for name in findings]
-    images = sample(
-        network,
-        torch.from_numpy(np.stack(rows)),
-        image_size=network.config.image_size,
-        num_steps=NUM_STEPS,
-        guidance=GUIDANCE,
-        method="heun",
-        generator=torch.Generator().manual_seed(0),
-    )
+    sampling = Sampling(num_steps=NUM_STEPS, guidance=Guidance(scale=GUIDANCE), method="heun")
+    images = draw(generator, torch.from_numpy(np.stack(rows)), seed=0, sampling=sampling)
     figure = Figure(figsize=(1.3 * len(findings), 1.3 * len(ROWS) + 0.4), dpi=110)
     for number, axes in enumerate(figure.subplots(len(ROWS), len(findings), squeeze=False).flat):
         axes.imshow(images[number, 0].numpy(), cmap="gray", vmin=-1, vmax=1)

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from federation.config import study_digest
 from federation.files import write_file
-from model.generate import load_network
+from model.generate import open_generator
 from server.export import adapter_path, model_path
 from server.progress import clock
 from server.status import study_status
@@ -21,8 +21,8 @@ def write_report(layout: Layout, store: StudyStore, summary: Summary) -> Path:
     """Draw the pictures and write ``report.html`` beside them."""
     status = study_status(store)
     adapter = adapter_path(store)
-    network, schema = load_network(model_path(store), adapter if adapter.exists() else None)
-    draw_samples(layout.out / "samples.png", network, schema)
+    generator = open_generator(model_path(store), adapter if adapter.exists() else None)
+    draw_samples(layout.out / "samples.png", generator)
     last = len(store.study.stages) - 1
     adapter_start = store.study.first_round_of(last) if adapter.exists() else None
     draw_losses(layout.out / "losses.png", status, adapter_start=adapter_start)

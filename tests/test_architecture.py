@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("cli", "simulation", "server", "client", "federation", "model", "privacy", "configs")
+PACKAGES = (
+    *("cli", "simulation", "synthesis", "server", "client"),
+    *("federation", "model", "privacy", "configs"),
+)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -167,7 +167,9 @@ def test_a_quorum_larger_than_the_federation_is_refused(tmp_path: Path) -> None:
 def test_an_image_size_that_is_not_whole_patches_is_refused(tmp_path: Path) -> None:
     content = smoke()
     content["model"]["image_size"] = 33
-    assert "image_size 33 must be a multiple of patch_size 8" in complaint(tmp_path, content)
+    assert "image_size 33 must be a multiple of a patch, whose side in pixels is 8" in complaint(
+        tmp_path, content
+    )
 
 
 @pytest.mark.parametrize("order", [[1], [1, 0], [0, 1, 1]])

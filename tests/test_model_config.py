@@ -28,7 +28,9 @@ def test_an_unknown_size_is_answered_with_the_names() -> None:
 
 
 def test_an_image_that_does_not_divide_into_patches_is_refused() -> None:
-    with pytest.raises(ValueError, match="image_size 100 must be a multiple of patch_size 16"):
+    with pytest.raises(
+        ValueError, match="image_size 100 must be a multiple of a patch, whose side in pixels is 16"
+    ):
         model_config("base", 100)
 
 

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from model.conditioning import Schema
 from model.config import model_config
-from model.sampler import Method, sample, time_grid
+from model.flow import Denoiser
+from model.guidance import Guidance
+from model.sampler import Method, Sampling, sample, starting_noise, time_grid
 from model.transformer import initial_network
 
 SPREAD = 0.15
@@ -26,19 +28,30 @@ def gaussian(noisy: Tensor, t: Tensor, _condition: Tensor) -> Tensor:
     return noisy * signal / ((1 - level) * signal + level**2)
 
 
+def walk(
+    network: Denoiser,
+    noise: Tensor,
+    *,
+    num_steps: int,
+    method: Method = "euler",
+    guidance: float = 1.0,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> Tensor:
+    """Sample from the noise under the one condition."""
+    sampling = Sampling(
+        num_steps=num_steps, method=method, guidance=Guidance(scale=guidance, interval=interval)
+    )
+    return sample(network, CONDITION, noise, sampling, image_size=noise.shape[-1])
+
+
+def noise_of(side: int, seed: int) -> Tensor:
+    return starting_noise((1, side, side), seed=seed, numbers=range(len(CONDITION)))
+
+
 def error(method: Method, num_steps: int) -> float:
     """Largest distance from the end of the exact path."""
-    seed = torch.Generator().manual_seed(1)
-    noise = torch.randn(4, 1, 256, 256, generator=torch.Generator().manual_seed(1))
-    images = sample(
-        gaussian,
-        CONDITION,
-        image_size=256,
-        num_steps=num_steps,
-        guidance=1.0,
-        method=method,
-        generator=seed,
-    )
+    noise = noise_of(256, seed=1)
+    images = walk(gaussian, noise, num_steps=num_steps, method=method)
     return float((images - SPREAD * noise).abs().max())
 
 
@@ -56,14 +69,8 @@ def test_twice_the_steps_halve_the_error_of_euler_and_quarter_that_of_heun() -> 
 @pytest.mark.parametrize("method", ["euler", "heun"])
 def test_a_network_that_knows_the_image_is_led_to_it(method: Method) -> None:
     target = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(2))
-    images = sample(
-        lambda noisy, t, c: target[:, None],
-        CONDITION,
-        image_size=16,
-        num_steps=5,
-        guidance=1.0,
-        method=method,
-        generator=torch.Generator().manual_seed(3),
+    images = walk(
+        lambda noisy, t, c: target[:, None], noise_of(16, seed=3), num_steps=5, method=method
     )
     torch.testing.assert_close(images, target, atol=1e-5, rtol=0)
 
@@ -76,16 +83,8 @@ def calls(guidance: float, method: Method) -> list[tuple[float, bool]]:
         seen.append((float(t[0, 0]), not bool(condition[..., 0].isnan().all())))
         return noisy
 
-    sample(
-        remember,
-        CONDITION,
-        image_size=256,
-        num_steps=4,
-        guidance=guidance,
-        method=method,
-        generator=torch.Generator().manual_seed(4),
-        interval=(0.3, 0.9),
-    )
+    noise = noise_of(256, seed=4)
+    walk(remember, noise, num_steps=4, method=method, guidance=guidance, interval=(0.3, 0.9))
     return seen
 
 
@@ -105,39 +104,28 @@ def test_guidance_moves_away_from_the_unconditional_image() -> None:
         known = ~condition[..., 0].isnan()[..., None, None, None]
         return torch.where(known, torch.full_like(noisy, 0.2), torch.full_like(noisy, 0.1))
 
-    images = sample(
-        knows,
-        CONDITION,
-        image_size=16,
-        num_steps=3,
-        guidance=3.0,
-        method="euler",
-        generator=torch.Generator().manual_seed(5),
-        interval=(0.0, 1.0),
-    )
+    images = walk(knows, noise_of(16, seed=5), num_steps=3, guidance=3.0)
     torch.testing.assert_close(images, torch.full_like(images, 0.1 + 3 * 0.1), atol=1e-5, rtol=0)
 
 
-def test_the_same_seed_gives_the_same_bits_without_a_gradient() -> None:
+def test_the_same_noise_gives_the_same_bits_without_a_gradient() -> None:
     network = initial_network(model_config("tiny", 32), Schema(), 1)
     torch.nn.init.normal_(network.head.weight, std=0.1, generator=torch.Generator().manual_seed(2))
     first, second, other = (
-        sample(
-            network,
-            CONDITION,
-            image_size=32,
-            num_steps=3,
-            guidance=1.5,
-            method="heun",
-            generator=torch.Generator().manual_seed(seed),
-        )
+        walk(network, noise_of(32, seed), num_steps=3, method="heun", guidance=1.5)
         for seed in (6, 6, 7)
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
     assert not first.requires_grad
     assert first.shape == (4, 1, 32, 32)
-    assert float(first.abs().max()) <= 1.0
+
+
+def test_the_noise_of_a_picture_does_not_depend_on_what_is_drawn_beside_it() -> None:
+    many = starting_noise((1, 8, 8), seed=3, numbers=range(5))
+    assert torch.equal(starting_noise((1, 8, 8), seed=3, numbers=[4, 1]), many[[4, 1]])
+    assert not torch.equal(starting_noise((1, 8, 8), seed=4, numbers=[1]), many[[1]])
+    assert len({float(picture.sum()) for picture in many}) == 5
 
 
 def test_the_steps_lie_where_training_put_its_noise_levels() -> None:

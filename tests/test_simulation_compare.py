@@ -11,7 +11,7 @@ import pytest
 from client.cache.records import open_cache
 from federation.schedule import derive_seed
 from model.arrays import load_arrays
-from model.generate import load_network
+from model.generate import open_generator
 from server.start import starting_weights
 from server.store import StudyStore
 from simulation.alone import build_network, loss_on, train_alone
@@ -66,8 +66,8 @@ def test_every_loss_is_of_the_model_it_is_said_to_be_of(
     def loss_of_arrays(path: Path) -> float:
         return loss_on(build_network(study, load_arrays(path)), held_out, seed=seed)
 
-    model, _ = load_network(out / "model", None)
-    adapted, _ = load_network(out / "model", out / "adapter")
+    model = open_generator(out / "model").network
+    adapted = open_generator(out / "model", out / "adapter").network
     start = build_network(study, starting_weights(study, 0, {}))
     assert said.untrained == loss_on(start, held_out, seed=seed)
     assert said.federated == loss_on(model, held_out, seed=seed)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import simulation.run
-from model.generate import load_network
+from model.generate import open_generator
 from server.store import StudyStore
 from simulation.config import SimulationConfig
 from simulation.layout import Layout
@@ -28,7 +28,7 @@ def test_all_promised_files_are_there(mini_simulation: Simulated) -> None:
     out, _, _ = mini_simulation
     for name in (SAMPLES, *REST, "report.html"):
         assert (out / name).stat().st_size > 1000
-    network, _ = load_network(out / "model", out / "adapter")
+    network = open_generator(out / "model", out / "adapter").network
     assert network.config.image_size == 16
     assert (out / "adapter" / "adapter_config.json").is_file()
 

@@ -15,9 +15,9 @@ from model.arrays import Arrays, digest_arrays
 from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Schema
 from model.config import AdapterConfig, model_config
-from model.generate import UnknownWish, Wish, draw
 from model.manifest import Manifest
 from model.pictures import SEPARATOR
+from synthesis.generation.wish import UnknownWish, Wish
 
 Command = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -54,59 +54,48 @@ def folders(tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays) ->
     return root
 
 
-def picture(
-    folders: Path,
-    out: Path,
-    wish: Wish,
-    *,
-    adapter: Path | None = None,
-    num_images: int = 1,
-    guidance: float = 1.5,
-    seed: int = 0,
-) -> bytes:
-    draw(
-        folders / "model",
-        out,
-        wish,
-        adapter=adapter,
-        num_images=num_images,
-        num_steps=2,
-        guidance=guidance,
-        seed=seed,
-    )
+def picture(fedcxr: Command, folders: Path, out: Path, *words: object) -> bytes:
+    """What the command draws in two steps."""
+    assert fedcxr("generate", folders / "model", "--out", out, "--steps", 2, *words)[0] == 0
     return out.read_bytes()
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_does_not(
-    folders: Path, tmp_path: Path
+    fedcxr: Command, folders: Path, tmp_path: Path
 ) -> None:
-    first = picture(folders, tmp_path / "1.png", Wish(age=70.0))
-    assert picture(folders, tmp_path / "2.png", Wish(age=70.0)) == first
-    assert picture(folders, tmp_path / "3.png", Wish(age=70.0), seed=1) != first
+    first = picture(fedcxr, folders, tmp_path / "1.png", "--age", 70)
+    assert picture(fedcxr, folders, tmp_path / "2.png", "--age", 70) == first
+    assert picture(fedcxr, folders, tmp_path / "3.png", "--age", 70, "--seed", 1) != first
 
 
-def test_every_part_of_a_wish_changes_the_picture(folders: Path, tmp_path: Path) -> None:
-    wishes = [
-        Wish(),
-        Wish(age=20.0),
-        Wish(age=80.0),
-        Wish(sex="F"),
-        Wish(view="AP"),
-        Wish(findings=("edema=present",)),
-        Wish(findings=("edema=absent",)),
-        Wish(findings=("edema=absent", "fracture=present")),
+def test_every_part_of_a_wish_changes_the_picture(
+    fedcxr: Command, folders: Path, tmp_path: Path
+) -> None:
+    wishes: list[list[object]] = [
+        [],
+        ["--age", 20],
+        ["--age", 80],
+        ["--sex", "F"],
+        ["--view", "AP"],
+        ["--finding", "edema=present"],
+        ["--finding", "edema=absent"],
+        ["--finding", "edema=absent", "--finding", "fracture=present"],
     ]
-    pictures = {picture(folders, tmp_path / "x.png", wish) for wish in wishes}
+    out = tmp_path / "x.png"
+    pictures = {picture(fedcxr, folders, out, "--n", 1, *wish) for wish in wishes}
     assert len(pictures) == len(wishes)
 
 
-def test_an_adapter_changes_the_picture(folders: Path, tmp_path: Path) -> None:
-    without = picture(folders, tmp_path / "1.png", Wish())
-    assert picture(folders, tmp_path / "2.png", Wish(), adapter=folders / "adapter") != without
+def test_an_adapter_changes_the_picture(fedcxr: Command, folders: Path, tmp_path: Path) -> None:
+    without = picture(fedcxr, folders, tmp_path / "1.png")
+    adapter = ("--adapter", folders / "adapter")
+    assert picture(fedcxr, folders, tmp_path / "2.png", *adapter) != without
 
 
-def test_radiographs_lie_side_by_side_in_rows_of_eight(folders: Path, tmp_path: Path) -> None:
-    picture(folders, tmp_path / "new" / "nine.png", Wish(), num_images=9)
+def test_radiographs_lie_side_by_side_in_rows_of_eight(
+    fedcxr: Command, folders: Path, tmp_path: Path
+) -> None:
+    picture(fedcxr, folders, tmp_path / "new" / "nine.png", "--n", 9)
     with Image.open(tmp_path / "new" / "nine.png") as image:
         assert image.mode == "L"
         assert image.size == (

@@ -1,0 +1,1 @@
+"""One attribute of a real radiograph changed, and the rest kept."""

@@ -1,0 +1,5 @@
+"""The command that edits."""
+
+import typer
+
+app = typer.Typer()

@@ -1,0 +1,5 @@
+"""The command that evaluates."""
+
+import typer
+
+app = typer.Typer()

@@ -1,0 +1,1 @@
+"""Radiographs for conditions: prompts, pictures, DICOM files, whole data sets."""

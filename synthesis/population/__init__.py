@@ -1,0 +1,1 @@
+"""Which conditions go together: the label model, fitted and asked."""

@@ -1,0 +1,5 @@
+"""The commands of the label model."""
+
+import typer
+
+app = typer.Typer()

@@ -1,0 +1,1 @@
+"""A blinded test of people: which radiographs are real."""

@@ -1,0 +1,5 @@
+"""The commands of the reader study."""
+
+import typer
+
+app = typer.Typer()

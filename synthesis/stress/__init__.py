@@ -1,0 +1,1 @@
+"""A diagnostic model under test, with generated and edited radiographs."""

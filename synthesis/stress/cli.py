@@ -1,0 +1,5 @@
+"""The command that tests a classifier."""
+
+import typer
+
+app = typer.Typer()
