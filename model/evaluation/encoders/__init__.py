@@ -1,0 +1,1 @@
+"""Networks that turn a radiograph into features, for measures that compare distributions."""
