@@ -1,0 +1,1 @@
+"""Changing one thing in a radiograph that exists, and keeping the rest."""

@@ -1,0 +1,1 @@
+"""Which ages, sexes, views and findings go together, and what follows from what."""
