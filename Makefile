@@ -29,8 +29,8 @@ check: install  ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install  ## every test
-	$(BIN)/pytest
+test: install  ## every test, on two processors
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 demo: install  ## three hospitals train one model on this machine
 	$(BIN)/fedcxr simulate configs/demo.yaml
@@ -43,8 +43,9 @@ faults: install  ## kill a real federation's coordinator, and an ingest, at many
 	FEDCXR_KILL_EVERY=1 $(BIN)/pytest tests/test_client_intake_ingest_killed.py
 
 bench: install  ## ratios, measured in one run
-	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py tiny 64 8
-	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py small 256 2
+	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py tiny 64 16
+	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py small 256 8
+	OMP_NUM_THREADS=1 $(BIN)/python bench/xl_step.py 512
 	OMP_NUM_THREADS=1 $(BIN)/python bench/ingest.py
 
 fuzz: install  ## thousands of damaged files through the reader

@@ -1,6 +1,7 @@
 """The `fedcxr` command: put together here from each package's own commands."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import click
@@ -9,6 +10,7 @@ import typer
 import client.cli
 import server.cli
 import simulation.cli
+import synthesis.distillation.cli
 import synthesis.editing.cli
 import synthesis.evaluation.cli
 import synthesis.generation.cli
@@ -28,6 +30,7 @@ app.add_typer(client.cli.app, name="hospital")
 app.add_typer(simulation.cli.app)
 app.add_typer(synthesis.generation.cli.app)
 app.add_typer(synthesis.editing.cli.app)
+app.add_typer(synthesis.distillation.cli.app)
 app.add_typer(synthesis.evaluation.cli.app)
 app.add_typer(synthesis.stress.cli.app)
 app.add_typer(
@@ -48,7 +51,11 @@ def table(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Parameters, arithmetic and bytes of every size, computed from the architecture."""
+    """Parameters, arithmetic, memory and bytes of every size, computed from the architecture.
+
+    GB+ is held whatever the batch; recomputed: every block computed twice; r16 GB+: frozen weights in bf16 and
+    the adapter's state.
+    """
     from dataclasses import asdict
 
     from model.table import render_table, size_table
@@ -58,6 +65,24 @@ def table(
     except ValueError as err:
         raise typer.BadParameter(str(err)) from err
     emit({"sizes": [asdict(row) for row in rows]}, render_table(rows), as_json=as_json)
+
+
+@models.command()
+def codec(
+    folder: Annotated[Path, typer.Argument(help="Folder of an autoencoder.")],
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            help="A hospital's profile or cache, to see what the autoencoder loses of it."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Name an autoencoder as a study has to, and measure what it loses of a hospital's radiographs."""
+    from synthesis.codec.facts import codec_facts, facts_text
+
+    facts = codec_facts(folder, real)
+    emit(facts, facts_text(facts), as_json=as_json)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import psutil
-from model_step import median_seconds, training_step
+from model_step import training_step
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
@@ -38,6 +38,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+from rates import median_seconds
 
 from client.cache.records import open_cache_of
 from client.config import SiteConfig, load_site
@@ -258,7 +259,7 @@ def measure_loader(folder: Path, image_size: int, num_files: int) -> None:
     """Print the share of a training step that fetching its batch takes."""
     write_files(folder / "small", SMALL, num_files)
     network = initial_network(model_config("tiny", image_size), Schema(), 1)
-    step = median_seconds(training_step(network, image_size, BATCH, half=False), 5)
+    step = median_seconds(training_step(network, image_size, BATCH, "fp32"), 5)
     for name, key in (("plain", ""), ("encrypted", secrets.token_hex(32))):
         site = hospital(folder / name, folder / "small", image_size, key=key)
         ingest(site, num_workers=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from client.dicom.policy import ReadPolicy
-from federation.config import Address, AeTitle, Port, Positive, Rate, SiteName
+from federation.config import Address, AeTitle, Port, Positive, Rate, SiteName, Whole
 from federation.strict_yaml import STRICT, load_config
 from model.conditioning import FINDINGS
 
@@ -74,8 +74,23 @@ class StatisticsPolicy:
     min_cell: Positive = 10
     """Counts of fewer patients are withheld; without noise, others are rounded down to a multiple of it."""
     epsilon: Rate | None = None
-    """Each table leaves with discrete Laplace noise that makes it this differentially private for one
-    patient; None adds no noise."""
+    """Everything that leaves of one state of the cache carries discrete Laplace noise that makes all of it together
+    this differentially private for one patient; None adds no noise."""
+    max_pairs: Whole = 0
+    """Tables of two attributes at once (age and edema) that may leave for one state of the cache, whoever asks
+    and how often. The noise is made for that many, also on the counts of one attribute. 0: none leaves."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingMachine:
+    """How this hospital's machine trains; what is learned depends on it by rounding alone."""
+
+    processes: Positive = 1
+    """Processes that share every step and hold a part of the model each: as many as there are GPUs."""
+    recompute: bool = False
+    """Compute the inside of each block twice instead of keeping it: a third more time, far less memory."""
+    compile: bool = False
+    """Have torch compile the blocks first: minutes at the start of a round, faster steps. Needs a C++ compiler."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +135,10 @@ class SiteConfig:
     """Whether the numbers of files and usable records may leave with an update."""
     statistics: StatisticsPolicy = field(default_factory=StatisticsPolicy)
     """What may be counted for the coordinator before a study."""
+    codec_path: Path | None = None
+    """Folder of the frozen autoencoder, for studies that train on its latents; None where none does."""
+    training: TrainingMachine = field(default_factory=TrainingMachine)
+    """How this hospital's machine trains."""
     num_threads: Positive = 1
     """CPU threads for training. The same number gives the same bits."""
 
@@ -148,6 +167,7 @@ def load_site(path: Path) -> SiteConfig:
         opt_out_path=_beside(folder, site.opt_out_path),
         cache_key_path=_beside(folder, site.cache_key_path),
         public_key_path=_beside(folder, site.public_key_path),
+        codec_path=_beside(folder, site.codec_path),
     )
 
 

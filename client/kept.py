@@ -72,12 +72,11 @@ class KeptRounds:
 
     def keep_base(self, digest: str, base: Arrays) -> None:
         """Keep the frozen model under its digest."""
-        save_arrays(self.folder / f"base-{digest}.safetensors", base, {})
+        save_arrays(self.base_path(digest), base, {})
 
-    def find_base(self, digest: str) -> Arrays | None:
-        """A frozen model kept before."""
-        path = self.folder / f"base-{digest}.safetensors"
-        return load_arrays(path) if path.exists() else None
+    def base_path(self, digest: str) -> Path:
+        """Where a frozen model lies, if it was kept before."""
+        return self.folder / f"base-{digest}.safetensors"
 
     def _round(self, number: int) -> Path:
         return self.folder / f"round-{number:05d}"

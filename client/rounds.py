@@ -2,16 +2,29 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from client.cache.cipher import CacheKeyUnusable
-from client.cache.layout import CacheDamaged, CacheMissing, CacheOutdated, CacheUnusable
+from client.cache.layout import (
+    CacheDamaged,
+    CacheMissing,
+    CacheOutdated,
+    CacheUnusable,
+    cache_path,
+)
 from client.cache.records import Records, open_cache_of
 from client.config import SiteConfig
+from client.device import best_device, frozen_dtype
 from client.kept import KeptRounds
-from client.training import best_device, held_out_loss, train_locally
+from client.losses import held_out_loss
+from client.parallel.job import Job, Outcome
+from client.parallel.launch import train_together
+from client.preparation import prepare
+from client.training import train_locally
+from client.training_records import EncodedRecords, TrainingRecords
 from federation.config import FullStage, LoraStage, StudyConfig, parse_study, study_digest
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
@@ -19,7 +32,11 @@ from federation.strict_yaml import ConfigError
 from model.adapter import attach, load
 from model.arrays import Arrays, digest_arrays
 from model.checkpoint import load_arrays_into
+from model.codec.autoencoder_folder import WrongCodec
+from model.codec.diffusers_codec import DiffusersMissing
+from model.codec.opening import CodecMissing, open_codec
 from model.conditioning import Schema
+from model.streaming import frozen_network, stored_tensors
 from model.transformer import RectifiedFlowTransformer
 
 logger = logging.getLogger(__name__)
@@ -77,10 +94,37 @@ def check(instruction: Instruction) -> Task:
 
 def train(site: SiteConfig, task: Task, kept: KeptRounds) -> Update:
     """Train for one round, keep the finished update on disk, and return it."""
-    records = open_records(site, task.study)
+    records = open_records(site, task.study).at_site(task.instruction.site_number)
+    seen = as_network_sees(records, site, task.study)
+    if site.training.processes > 1:
+        job, folder = together(site, task, kept), kept.folder / "job"
+        state = earlier_optimizer_state(task, kept)
+        outcome = train_together(folder, job, task.instruction.weights, state)
+    else:
+        outcome = train_here(site, task, kept, seen)
+    result = outcome.result
+    update = Update(
+        study_digest=task.digest,
+        round_number=task.instruction.round_number,
+        received_digest=task.received_digest,
+        change=result.change,
+        num_steps=task.stage.local.local_steps,
+        loss=result.loss,
+        held_out_loss=outcome.held_out_loss,
+        seconds=result.seconds,
+        num_records=len(records) if site.share_counts else 0,
+        num_files=records.tally.num_files if site.share_counts else 0,
+    )
+    kept.keep(update, result.optimizer_state)
+    return update
+
+
+def train_here(site: SiteConfig, task: Task, kept: KeptRounds, records: TrainingRecords) -> Outcome:
+    """One round in this process."""
     number = task.instruction.round_number
     network = build(task, kept).to(best_device())
     held_out = held_out_loss(network, records, seed=derive_seed(task.study, "held-out"))
+    prepare(network, site.training)
     result = train_locally(
         network,
         trained_tensors(task.study, number, frozenset(task.instruction.weights)),
@@ -90,20 +134,26 @@ def train(site: SiteConfig, task: Task, kept: KeptRounds) -> Update:
         optimizer_state=earlier_optimizer_state(task, kept),
         num_threads=site.num_threads,
     )
-    update = Update(
-        study_digest=task.digest,
+    return Outcome(result=result, held_out_loss=held_out)
+
+
+def together(site: SiteConfig, task: Task, kept: KeptRounds) -> Job:
+    """The same round as a job for several processes."""
+    number, weights = task.instruction.round_number, task.instruction.weights
+    frozen = isinstance(task.stage, LoraStage)
+    return Job(
+        study=task.instruction.study,
         round_number=number,
-        received_digest=task.received_digest,
-        change=result.change,
-        num_steps=task.stage.local.local_steps,
-        loss=result.loss,
-        held_out_loss=held_out,
-        seconds=result.seconds,
-        num_records=len(records) if site.share_counts else 0,
-        num_files=records.tally.num_files if site.share_counts else 0,
+        site_name=site.site_name,
+        site_number=task.instruction.site_number,
+        trained=tuple(sorted(trained_tensors(task.study, number, frozenset(weights)))),
+        cache_path=str(cache_path(site)),
+        cache_key_path=None if site.cache_key_path is None else str(site.cache_key_path),
+        codec_path=None if task.study.model.codec_digest is None else str(site.codec_path),
+        base_path=str(base_path(task, kept)) if frozen else None,
+        num_threads=max(1, site.num_threads // site.training.processes),
+        machine=site.training,
     )
-    kept.keep(update, result.optimizer_state)
-    return update
 
 
 def open_site_cache(site: SiteConfig) -> Records:
@@ -144,20 +194,48 @@ def open_records(site: SiteConfig, study: StudyConfig) -> Records:
     return records
 
 
+def as_network_sees(records: Records, site: SiteConfig, study: StudyConfig) -> EncodedRecords:
+    """The records as pixels, or through the hospital's copy of the study's autoencoder.
+
+    A hospital with an autoencoder takes part in studies of pixels too.
+    """
+    digest = study.model.codec_digest
+    path = None if digest is None else site.codec_path
+    try:
+        codec = open_codec(study.model_config, digest, path, device=best_device())
+    except (CodecMissing, WrongCodec, DiffusersMissing) as err:
+        raise no_autoencoder(err, str(digest)) from err
+    return EncodedRecords(records=records, codec=codec)
+
+
+def no_autoencoder(err: CodecMissing | WrongCodec | DiffusersMissing, digest: str) -> NotTaken:
+    """What the coordinator hears of an autoencoder that is not there; the whole sentence names paths."""
+    logger.error("%s", err)
+    what = "has no copy of" if isinstance(err, CodecMissing) else "cannot use its copy of"
+    reason = (
+        f"the hospital {what} the study's autoencoder {digest[:12]}: its data manager sets codec_path to the "
+        f"folder that holds it and types `fedcxr model codec` on that folder"
+    )
+    return NotTaken(RefusalCode.STUDY, reason)
+
+
 def build(task: Task, kept: KeptRounds) -> nn.Module:
     """The network with the received weights; in a LoRA stage, an adapter on the frozen base."""
-    network = RectifiedFlowTransformer(task.study.model_config, Schema(task.study.findings))
+    config, schema = task.study.model_config, Schema(task.study.findings)
     if isinstance(task.stage, FullStage):
+        network = RectifiedFlowTransformer(config, schema)
         load_arrays_into(network, task.instruction.weights)
         return network
-    load_arrays_into(network, base_weights(task, kept))
-    adapted = attach(network, task.stage.adapter, torch.Generator())
+    kept_as = frozen_dtype(task.stage.local.precision, best_device())
+    tensors = stored_tensors(base_path(task, kept))
+    frozen = frozen_network(config, schema, tensors, matrices=kept_as)
+    adapted = attach(frozen, task.stage.adapter, torch.Generator())
     load(adapted, task.instruction.weights)
     return adapted
 
 
-def base_weights(task: Task, kept: KeptRounds) -> Arrays:
-    """The frozen model that the instruction names, received now or kept from before."""
+def base_path(task: Task, kept: KeptRounds) -> Path:
+    """Where the frozen model lies that the instruction names, received now or kept from before."""
     wanted, received = task.instruction.base_digest, task.instruction.base
     if received is not None:
         if digest_arrays(received) != wanted:
@@ -165,11 +243,10 @@ def base_weights(task: Task, kept: KeptRounds) -> Arrays:
                 RefusalCode.STALE, "the frozen model is not the one the instruction names"
             )
         kept.keep_base(wanted, received)
-        return received
-    base = kept.find_base(wanted)
-    if base is None:
+    path = kept.base_path(wanted)
+    if not path.exists():
         raise NotTaken(RefusalCode.BASE_MISSING, "the hospital does not hold the frozen model")
-    return base
+    return path
 
 
 def earlier_optimizer_state(task: Task, kept: KeptRounds) -> Arrays:

@@ -1,38 +1,42 @@
 """Counting a hospital's patients for the coordinator's table before a study, as far as its policy lets counts out.
 
-A patient has one value of each attribute: that of its first record, in the cache's order, that has one. So one
-patient more or less changes one count of each attribute by one, which is what the noise is made for.
+One patient more or less changes one count of each attribute, and one of each pair of attributes, by one, which is
+what the noise is made for.
 
 A table that has left is kept, and leaves again, the same, when it is asked for again: a mean over fresh noise would
-have none. Each new cache or policy makes a new table, and epsilons add up over tables.
+have none. The coordinator chooses which pairs are counted, but not how many: once the policy's number of tables is
+given, no other one is made, and the noise is that of the full number from the first. Each new cache or policy makes
+new tables, and epsilons add up over those.
 """
 
 import hashlib
 import json
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from client.cache.records import Records
 from client.config import SiteConfig, StatisticsPolicy
+from client.patient_counts import patients_by_pair, patients_by_value
 from client.rounds import NotTaken, open_site_cache
 from federation.files import hold_lock, write_file
 from federation.messages import (
     Count,
     CountsAnswer,
     CountsRequest,
+    PairTables,
     Refusal,
     RefusalCode,
     SiteCounts,
 )
-from federation.statistics import AGES, FILES, REASONS, YEARS_PER_GROUP, layout, noise_scale
-from model.conditioning import Schema
+from federation.statistics import FILES, REASONS, Pair, layout, noise_scale, pair_layout
 from privacy.discrete_laplace import draw_discrete_laplace
-from privacy.small_cells import withhold_below, withhold_small
+from privacy.left_out import left_out
+from privacy.small_cells import in_steps, withhold_below, withhold_small
 
 logger = logging.getLogger(__name__)
 
@@ -54,73 +58,100 @@ def answer_counts(site: SiteConfig, request: CountsRequest) -> CountsAnswer:
             "sets findings and types `fedcxr hospital ingest`"
         )
         return Refusal(code=RefusalCode.CACHE, reason=reason)
-    return released_counts(site, records)
+    return released_counts(site, records, request.pairs)
 
 
-def released_counts(site: SiteConfig, records: Records) -> SiteCounts:
-    """The table that left before for this cache and policy, or a new one.
+def released_counts(site: SiteConfig, records: Records, pairs: Sequence[Pair] = ()) -> SiteCounts:
+    """The tables that left before for this cache and policy, with new ones where there were none.
 
-    Making a new one is the moment at which a ledger has to be charged with the policy's epsilon; a ledger of
+    Making the first one is the moment at which a ledger has to be charged with the policy's epsilon; a ledger of
     statistics does not exist yet.
     """
     folder = site.state_path / "statistics"
     path = folder / f"{_digest(records, site.statistics)}.json"
     with hold_lock(folder / "lock", patience_seconds=math.inf):
-        if path.exists():
-            return SiteCounts(**json.loads(path.read_text()))
-        counts = count(records, site.statistics)
-        write_file(path, json.dumps(asdict(counts), indent=2).encode())
-    logger.info("a table of counts was made, number %d", len(list(folder.glob("*.json"))))
-    return counts
+        kept = _read(path)
+        counts = with_pairs(
+            kept or count(records, site.statistics), records, site.statistics, pairs
+        )
+        if counts != kept:
+            write_file(path, json.dumps(asdict(counts), indent=2).encode())
+            logger.info("counts were made, number %d", len(list(folder.glob("*.json"))))
+    return replace(counts, pairs=_only(counts.pairs, pairs, records.findings))
 
 
 def count(records: Records, policy: StatisticsPolicy) -> SiteCounts:
-    """Count everything; with an epsilon, every call draws new noise."""
+    """Count by one attribute; with an epsilon, every call draws new noise."""
     num_patients, exact = len(np.unique(records.patients)), patients_by_value(records)
-
-    def disclose(counts: Sequence[int]) -> tuple[Count, ...]:
-        if policy.epsilon is None:
-            return withhold_small(counts, total=num_patients, min_cell=policy.min_cell)
-        scale = noise_scale(records.findings, policy.epsilon)
-        noisy = [min(each + draw_discrete_laplace(scale), MAX_COUNT) for each in counts]
-        return withhold_below(noisy, min_cell=policy.min_cell)
-
     # How many files a patient has knows no bound, so no noise covers it, and few patients may have many.
     counts_files = policy.epsilon is None and num_patients >= policy.min_cell
     num_files, files = _files(records, policy.min_cell) if counts_files else (None, {})
     return SiteCounts(
-        num_patients=disclose([num_patients])[0],
+        num_patients=_disclose([num_patients], num_patients, records, policy)[0],
         num_files=num_files,
         files=dict.fromkeys(FILES) | files,
         table={
-            name: dict(zip(values, disclose(exact[name]), strict=True))
+            name: dict(
+                zip(values, _disclose(exact[name], num_patients, records, policy), strict=True)
+            )
             for name, values in layout(records.findings).items()
         },
         min_cell=policy.min_cell,
         epsilon=policy.epsilon,
+        max_pairs=policy.max_pairs,
     )
 
 
-def patients_by_value(records: Records) -> dict[str, list[int]]:
-    """Attribute -> patients by value, in the layout's order, as they are. For the hospital's own eyes."""
-    columns = dict(zip(Schema(records.findings).names, np.asarray(records.rows).T, strict=True))
-    age = columns["age"]
-    group = np.where(np.isnan(age), -1.0, np.minimum(age // YEARS_PER_GROUP, len(AGES) - 1))
-    columns |= {"age": group + 1, "split": np.where(records.held_out, 2.0, 1.0)}
-    return {
-        name: _patients_per_id(records.patients, columns[name], num_ids=len(values))
-        for name, values in layout(records.findings).items()
-    }
+def with_pairs(
+    counts: SiteCounts, records: Records, policy: StatisticsPolicy, pairs: Sequence[Pair]
+) -> SiteCounts:
+    """The same counts and tables of two attributes, the first of those that are new as far as the policy lets them."""
+    given = {first: dict(tables) for first, tables in counts.pairs.items()}
+    new = [pair for pair in pairs if pair[1] not in given.get(pair[0], {})]
+    num_left = max(0, policy.max_pairs - sum(map(len, given.values())))
+    for first, second in new[:num_left]:
+        given.setdefault(first, {})[second] = _count_pair(records, policy, (first, second))
+    return replace(counts, pairs=given)
 
 
-def _patients_per_id(
-    patients: NDArray[np.uint64], ids: NDArray[np.floating], *, num_ids: int
-) -> list[int]:
-    """Patients per id from 1 on; a patient counts under the id of its first record that has one."""
-    known = (ids >= 1) & (ids <= num_ids)
-    _, first = np.unique(patients[known], return_index=True)
-    per_id = np.bincount(ids[known][first].astype(np.int64), minlength=num_ids + 1)
-    return [int(number) for number in per_id[1:]]
+def _count_pair(
+    records: Records, policy: StatisticsPolicy, pair: Pair
+) -> dict[str, dict[str, Count]]:
+    """A table of two. Without noise, a tenth of the patients is missing, so that no sum beside it tells a small count."""
+    is_counted = np.ones(len(records), dtype=np.bool_)
+    if policy.epsilon is None and policy.min_cell > 1:
+        is_counted = ~left_out(records.patients, " ".join(pair))
+    exact = patients_by_pair(records, pair, is_counted)
+    cells = iter(_disclose(exact, None, records, policy))
+    rows, columns = (pair_layout(records.findings)[name] for name in pair)
+    return {value: {other: next(cells) for other in columns} for value in rows}
+
+
+def _disclose(
+    counts: Sequence[int], total: int | None, records: Records, policy: StatisticsPolicy
+) -> tuple[Count, ...]:
+    """What may be said of one table, of so many patients; None: of a number that nobody outside knows."""
+    if policy.epsilon is not None:
+        scale = noise_scale(records.findings, policy.epsilon, policy.max_pairs)
+        noisy = [min(each + draw_discrete_laplace(scale), MAX_COUNT) for each in counts]
+        return withhold_below(noisy, min_cell=policy.min_cell)
+    if total is None:
+        return in_steps(counts, min_cell=policy.min_cell)
+    return withhold_small(counts, total=total, min_cell=policy.min_cell)
+
+
+def _only(given: PairTables, pairs: Sequence[Pair], findings: tuple[str, ...]) -> PairTables:
+    """The pairs asked for; those that were not given withhold every count."""
+    shape = pair_layout(findings)
+    tables: dict[str, dict[str, Mapping[str, Mapping[str, Count]]]] = {}
+    for first, second in pairs:
+        nothing = {value: dict.fromkeys(shape[second]) for value in shape[first]}
+        tables.setdefault(first, {})[second] = given.get(first, {}).get(second, nothing)
+    return tables
+
+
+def _read(path: Path) -> SiteCounts | None:
+    return SiteCounts(**json.loads(path.read_text())) if path.exists() else None
 
 
 def _files(records: Records, min_cell: int) -> tuple[Count, dict[str, Count]]:
@@ -139,6 +170,7 @@ def _digest(records: Records, policy: StatisticsPolicy) -> str:
     for array in (records.rows, records.patients, records.held_out):
         digest.update(np.ascontiguousarray(array).tobytes())
     files = records.tally.to_json() if policy.epsilon is None else None
-    facts = [layout(records.findings), FILES, files, policy.min_cell, policy.epsilon]
+    limits = [policy.min_cell, policy.epsilon, policy.max_pairs]
+    facts = [layout(records.findings), FILES, files, limits]
     digest.update(json.dumps(facts).encode())
     return digest.hexdigest()

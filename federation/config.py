@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from federation.strict_yaml import STRICT, ConfigError, check_config, load_config
 from model.conditioning import FINDINGS
@@ -14,6 +14,7 @@ from model.config import AdapterConfig, ModelConfig, model_config
 
 SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Positive = Annotated[int, Field(gt=0)]
+Whole = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Address = Annotated[str, Field(pattern=r"^[^:/\s]+:\d{1,5}$")]
@@ -22,8 +23,34 @@ AeTitle = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,16}$")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Autoencoder:
+    """A frozen autoencoder of the `diffusers` library; every hospital has its own copy of the same."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    kind: Literal["diffusers"]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of its weights and architecture; ``fedcxr model codec FOLDER`` prints it."""
+    num_channels: Positive
+    """Channels of its latents."""
+    factor: Positive
+    """Pixels of a radiograph along one pixel of its latents."""
+
+
+def _codec_kind(content: object) -> str:
+    """Pixels are named by one word; everything else has to be an autoencoder."""
+    return "pixel" if isinstance(content, str) else "diffusers"
+
+
+Codec = Annotated[
+    Annotated[Literal["pixel"], Tag("pixel")] | Annotated[Autoencoder, Tag("diffusers")],
+    Discriminator(_codec_kind),
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelChoice:
-    """Which of the published sizes is trained, and on how many pixels."""
+    """Which of the published sizes is trained, on how many pixels, or on the latents of which codec."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -31,9 +58,28 @@ class ModelChoice:
     """``tiny``, ``small``, ``base``, ``large`` or ``xl-1.3b``."""
     image_size: Positive
     """Side of the square radiograph, in pixels; a multiple of the size's patch."""
+    codec: Codec = "pixel"
+    """What the network sees of a radiograph: its pixels, or the latents of an autoencoder."""
 
     def __post_init__(self) -> None:
-        model_config(self.size, self.image_size)
+        _ = self.config
+
+    @property
+    def config(self) -> ModelConfig:
+        """The network's numbers."""
+        if isinstance(self.codec, str):
+            return model_config(self.size, self.image_size)
+        return model_config(
+            self.size,
+            self.image_size,
+            num_channels=self.codec.num_channels,
+            codec_factor=self.codec.factor,
+        )
+
+    @property
+    def codec_digest(self) -> str | None:
+        """Of the autoencoder; None for pixels."""
+        return None if isinstance(self.codec, str) else self.codec.digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +228,7 @@ class StudyConfig:
     @property
     def model_config(self) -> ModelConfig:
         """The network's numbers."""
-        return model_config(self.model.size, self.model.image_size)
+        return self.model.config
 
     @property
     def num_rounds(self) -> int:

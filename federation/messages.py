@@ -1,9 +1,10 @@
 """The messages of a round, and of the counting before a study, as plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from federation.statistics import Pair
 from model.arrays import Arrays
 
 
@@ -21,6 +22,8 @@ class Instruction:
     """Digest of the frozen model under an adapter; empty in a full stage."""
     base: Arrays | None = None
     """The frozen model itself, for a hospital that is not known to hold it."""
+    site_number: int | None = None
+    """What stands for this hospital in its conditions, 1 to 32; None for one that came after all were given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,10 +86,14 @@ class CountsRequest:
 
     findings: tuple[str, ...]
     """The study's findings, in order; the hospital's cache has to hold the same."""
+    pairs: tuple[Pair, ...] = ()
+    """Attributes to be counted by two; a hospital gives as many of these tables as its policy lets out."""
 
 
 Count = int | None
 """None: withheld."""
+PairTables = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Count]]]]
+"""First attribute -> second -> value of the first -> value of the second -> patients."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +110,11 @@ class SiteCounts:
     min_cell: int
     """Smaller counts are withheld; without noise, others are rounded down to a multiple of it."""
     epsilon: float | None
-    """The whole table is this differentially private for one patient; None: it carries no noise."""
+    """Everything in it is this differentially private for one patient; None: it carries no noise."""
+    max_pairs: int = 0
+    """Tables of two attributes that the hospital would ever give; the noise is made for that many."""
+    pairs: PairTables = field(default_factory=dict)
+    """Every pair that was asked for. Nobody is counted twice in a table; each value stands on the same record."""
 
 
 CountsAnswer = SiteCounts | Refusal

@@ -1,7 +1,7 @@
 """Messages to and from Flower records. The only codec; both sides import it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -13,17 +13,19 @@ from federation.messages import (
     CountsAnswer,
     CountsRequest,
     Instruction,
+    PairTables,
     Refusal,
     RefusalCode,
     SiteCounts,
     Update,
 )
-from federation.statistics import FILES, layout
+from federation.statistics import FILES, Layout, Pair, check_pairs, layout, pair_layout
 from model.arrays import Arrays
+from model.conditioning import NULL, NUM_SITES
 
 BLOB, STYPE = "tensors", "safetensors"
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised whenever a message changes meaning; both sides must match."""
 
 MAX_WHOLE = 2**53
@@ -34,6 +36,7 @@ MAX_REASON = 500
 MAX_FINDINGS = 200
 MAX_NAME = 100
 """Characters of a finding's name."""
+MAX_PAIRS = 1000
 WITHHELD = -1
 
 Fields = Mapping[str, str | float | bool | list[int] | list[str]]
@@ -64,6 +67,7 @@ def pack_instruction(instruction: Instruction) -> RecordDict:
         "round_number": instruction.round_number,
         "base_digest": instruction.base_digest,
         "has_base": instruction.base is not None,
+        "site_number": instruction.site_number or NULL,
     }
     record = RecordDict({"header": _header(header), "weights": _pack(instruction.weights)})
     if instruction.base is not None:
@@ -79,12 +83,16 @@ def unpack_instruction(record: RecordDict) -> Instruction:
         Unreadable: if a field is missing or of another kind.
     """
     header = _open(record)
+    site_number = _whole(header, "site_number")
+    if site_number > NUM_SITES:
+        raise Unreadable("site_number")
     return Instruction(
         study=_text(header, "study"),
         round_number=_whole(header, "round_number"),
         weights=_unpack(record, "weights"),
         base_digest=_text(header, "base_digest"),
         base=_unpack(record, "base") if header.get("has_base") else None,
+        site_number=site_number or None,
     )
 
 
@@ -132,7 +140,8 @@ def unpack_answer(record: RecordDict) -> Answer:
 
 def pack_counts_request(request: CountsRequest) -> RecordDict:
     """Encode for the coordinator's outgoing message."""
-    return RecordDict({"header": _header({"findings": list(request.findings)})})
+    pairs = [name for pair in request.pairs for name in pair]
+    return RecordDict({"header": _header({"findings": list(request.findings), "pairs": pairs})})
 
 
 def unpack_counts_request(record: RecordDict) -> CountsRequest:
@@ -140,18 +149,21 @@ def unpack_counts_request(record: RecordDict) -> CountsRequest:
 
     Raises:
         ProtocolMismatch: if the coordinator runs another release.
-        Unreadable: if the findings are no list of different names.
+        Unreadable: if the findings are no list of different names, or the pairs none of their attributes.
     """
-    findings = _open(record).get("findings")
-    if not isinstance(findings, list) or len(findings) > MAX_FINDINGS:
-        raise Unreadable("findings")
-    if not all(isinstance(name, str) and 0 < len(name) <= MAX_NAME for name in findings):
-        raise Unreadable("findings")
+    header = _open(record)
+    findings = _names(header, "findings", MAX_FINDINGS)
     try:
-        layout(tuple(findings))
+        layout(findings)
     except ValueError as err:
         raise Unreadable("findings") from err
-    return CountsRequest(findings=tuple(findings))
+    names = _names(header, "pairs", 2 * MAX_PAIRS)
+    try:
+        pairs = tuple(zip(names[::2], names[1::2], strict=True))
+        check_pairs(pairs, findings)
+    except ValueError as err:
+        raise Unreadable("pairs") from err
+    return CountsRequest(findings=findings, pairs=pairs)
 
 
 def pack_counts(answer: CountsAnswer, request: CountsRequest) -> RecordDict:
@@ -167,6 +179,8 @@ def pack_counts(answer: CountsAnswer, request: CountsRequest) -> RecordDict:
         "table": [_bare(count) for count in cells],
         "min_cell": answer.min_cell,
         "epsilon": answer.epsilon or 0.0,
+        "max_pairs": answer.max_pairs,
+        "pairs": [_bare(count) for count in _pair_cells(answer.pairs, request)],
     }
     return RecordDict({"header": _header(fields)})
 
@@ -189,6 +203,8 @@ def unpack_counts(record: RecordDict, request: CountsRequest) -> CountsAnswer:
     shape = layout(request.findings)
     cells = iter(_counts(header, "table", sum(map(len, shape.values())), min_cell))
     files = _counts(header, "files", len(FILES), min_cell)
+    num_cells = sum(_num_cells(pair, pair_layout(request.findings)) for pair in request.pairs)
+    pair_cells = iter(_counts(header, "pairs", num_cells, min_cell))
     return SiteCounts(
         num_patients=_count(header.get("num_patients"), "num_patients", min_cell),
         num_files=_count(header.get("num_files"), "num_files", min_cell),
@@ -196,7 +212,41 @@ def unpack_counts(record: RecordDict, request: CountsRequest) -> CountsAnswer:
         table={name: {value: next(cells) for value in shape[name]} for name in shape},
         min_cell=min_cell,
         epsilon=epsilon or None,
+        max_pairs=_whole(header, "max_pairs"),
+        pairs=_pair_tables(pair_cells, request),
     )
+
+
+def _num_cells(pair: Pair, shape: Layout) -> int:
+    first, second = pair
+    return len(shape[first]) * len(shape[second])
+
+
+def _pair_cells(pairs: PairTables, request: CountsRequest) -> Iterator[Count]:
+    """All tables of two, pair after pair as they were asked for, row after row."""
+    shape = pair_layout(request.findings)
+    for first, second in request.pairs:
+        for value in shape[first]:
+            yield from (pairs[first][second][value][other] for other in shape[second])
+
+
+def _pair_tables(cells: Iterator[Count], request: CountsRequest) -> PairTables:
+    shape = pair_layout(request.findings)
+    tables: dict[str, dict[str, dict[str, dict[str, Count]]]] = {}
+    for first, second in request.pairs:
+        tables.setdefault(first, {})[second] = {
+            value: {other: next(cells) for other in shape[second]} for value in shape[first]
+        }
+    return tables
+
+
+def _names(header: Header, name: str, max_length: int) -> tuple[str, ...]:
+    names = header.get(name)
+    if not isinstance(names, list) or len(names) > max_length:
+        raise Unreadable(name)
+    if not all(isinstance(each, str) and 0 < len(each) <= MAX_NAME for each in names):
+        raise Unreadable(name)
+    return tuple(names)
 
 
 def _bare(count: Count) -> int:

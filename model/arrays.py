@@ -85,7 +85,8 @@ def save_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None
     """
     contiguous = {name: np.require(array, requirements="C") for name, array in arrays.items()}
     with replacing(path) as partial:
-        save_file(contiguous, partial, metadata=dict(metadata))
+        # safetensors writes a file that it cannot read if there are neither tensors nor texts.
+        save_file(contiguous, partial, metadata=dict(metadata) or None)
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812  the name every reader knows
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from model.attention import attend
 from model.config import ModelConfig
 from model.rope import Rotation, rotate
 
@@ -17,6 +18,8 @@ EPS = 1e-6
 """Written out: the default is the dtype's own, which is 0.008 in bfloat16."""
 
 Stream = Float[Tensor, "batch draw token dim"]
+Heads = Float[Tensor, "record head token channel"]
+"""One row of records and draws, as attention wants them."""
 
 
 class Block(nn.Module):
@@ -41,23 +44,19 @@ class Block(nn.Module):
     ) -> Stream:
         """Add attention and feed-forward to the stream."""
         scale1, gate1, shift1, scale2, gate2, shift2 = modulation.unsqueeze(3).unbind(2)
-        x = x + gate1 * self._attend(modulate(x, scale1, shift1), angles)
-        return x + gate2 * self._feed_forward(modulate(x, scale2, shift2))
+        x = torch.addcmul(x, gate1, self._attend(modulate(x, scale1, shift1), angles))
+        return torch.addcmul(x, gate2, self._feed_forward(modulate(x, scale2, shift2)))
 
     def _attend(self, x: Stream, angles: Rotation) -> Stream:
         """Let every token of a draw look at every other."""
-        num_records, num_draws, num_tokens, dim = x.shape
-        split = (num_records * num_draws, num_tokens, self.num_heads, dim // self.num_heads)
-        query, key, value = (
-            self.qkv(x.flatten(1, 2)).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
-        )
-        query = rotate(_normalise(self.q_norm, query).reshape(split), angles)
-        key = rotate(_normalise(self.k_norm, key).reshape(split), angles)
-        mixed = F.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.reshape(split).transpose(1, 2)
-        )
-        mixed = mixed.transpose(1, 2).reshape(num_records, num_draws, num_tokens, dim)
-        return apply_layer(self.proj, mixed)
+        num_draws = x.shape[1]
+        projected = torch.unflatten(apply_layer(self.qkv, x), -1, (3, self.num_heads, -1))
+        query, key, value = projected.permute(3, 0, 1, 4, 2, 5).unbind(0)
+        query = rotate(_normalise(self.q_norm, query), angles)
+        key = rotate(_normalise(self.k_norm, key), angles)
+        mixed = attend(query, key, value.flatten(0, 1))
+        tokens = mixed.transpose(1, 2).flatten(2)
+        return apply_layer(self.proj, torch.unflatten(tokens, 0, (-1, num_draws)))
 
     def _feed_forward(self, x: Stream) -> Stream:
         """SwiGLU (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
@@ -69,7 +68,7 @@ def modulate(
     x: Stream, scale: Float[Tensor, "batch draw 1 dim"], shift: Float[Tensor, "batch draw 1 dim"]
 ) -> Stream:
     """Normalise without parameters of its own, then scale and shift."""
-    return F.rms_norm(x, (x.shape[-1],), eps=EPS) * (1 + scale) + shift
+    return torch.addcmul(shift, F.rms_norm(x, (x.shape[-1],), eps=EPS), 1 + scale)
 
 
 def apply_layer(
@@ -80,9 +79,7 @@ def apply_layer(
     return torch.unflatten(result, 1, x.shape[1:3])
 
 
-def _normalise(
-    norm: nn.RMSNorm, heads: Float[Tensor, "batch place head channel"]
-) -> Float[Tensor, "batch place head channel"]:
+def _normalise(norm: nn.RMSNorm, heads: Float[Tensor, "batch draw head token channel"]) -> Heads:
     """Queries or keys to length sqrt(channel), in float32, with a record's heads on one axis."""
-    normal: Tensor = norm(heads.flatten(1, 2).float())
-    return torch.unflatten(normal.to(heads.dtype), 1, heads.shape[1:3])
+    normal: Tensor = norm(heads.float().flatten(1, 3))
+    return torch.unflatten(normal.to(heads.dtype), 1, heads.shape[1:4]).flatten(0, 1)

@@ -23,7 +23,7 @@ LOGIT_MEAN, LOGIT_SPREAD = 0.8, 0.8
 """Noise levels are the sigmoid of a normal variable with these two; most lie between .5 and .9."""
 
 REFERENCE_SIZE = 256
-"""Side in pixels at which noise levels are not shifted."""
+"""Side in pixels up to which noise levels are not shifted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,11 +57,12 @@ def draw_noise(
 
 
 def shift_t(t: Float[Tensor, "*any"], image_size: int) -> Float[Tensor, "*any"]:
-    """Noise level that hides as much at this size as ``t`` does at 256 pixels.
+    """Noise level that hides as much at this size as ``t`` does at 256 pixels; the same below that.
 
-    (Esser et al. 2024, section 5.3.2; 0 and 1 stay where they are.)
+    (Esser et al. 2024, section 5.3.2; 0 and 1 stay where they are.) Small pictures are not shifted
+    the other way: a sample begins at pure noise, and training would all but never have been there.
     """
-    ratio = image_size / REFERENCE_SIZE
+    ratio = max(1.0, image_size / REFERENCE_SIZE)
     return ratio * t / (1 + (ratio - 1) * t)
 
 

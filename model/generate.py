@@ -12,9 +12,9 @@ from model.adapter import merge
 from model.arrays import WrongModelFile
 from model.checkpoint import load_arrays_into, load_model, load_weights
 from model.codec.codec import Codec
-from model.codec.pixel import PixelCodec
+from model.codec.opening import open_codec
 from model.conditioning import Schema
-from model.guidance import Guidance
+from model.guidance import NO_GUIDANCE, Guidance
 from model.manifest import Manifest
 from model.sampler import Sampling, sample, starting_noise
 from model.transformer import RectifiedFlowTransformer
@@ -56,28 +56,53 @@ class Generator:
         return config.num_channels, config.input_size, config.input_size
 
 
-def open_generator(model: Path, adapter: Path | None = None) -> Generator:
+def open_generator(
+    model: Path,
+    adapter: Path | None = None,
+    codec_path: Path | None = None,
+    *,
+    device: torch.device | None = None,
+) -> Generator:
     """A saved model, with an adapter merged into it if one is given.
+
+    Args:
+        model: folder of the model.
+        adapter: folder of an adapter to it.
+        codec_path: folder of the autoencoder that a model of latents needs.
+        device: what draws; the processor by default.
+
+    Raises:
+        WrongModelFile: a folder is not what it should be, or the adapter belongs to another model.
+        CodecMissing, WrongCodec, DiffusersMissing: the autoencoder is not given, not the right one, or
+            cannot be read.
+    """
+    network, manifest, adapter_digest = open_network(model, adapter)
+    return Generator(
+        network=network.to(device),
+        codec=open_codec(network.config, manifest.codec_digest, codec_path, device=device),
+        manifest=manifest,
+        adapter_digest=adapter_digest,
+    )
+
+
+def open_network(
+    model: Path, adapter: Path | None
+) -> tuple[RectifiedFlowTransformer, Manifest, str | None]:
+    """A saved network with an adapter merged into it, its manifest, and the digest of the adapter.
 
     Raises:
         WrongModelFile: a folder is not what it should be, or the adapter belongs to another model.
     """
     network, manifest = load_model(model)
-    adapter_digest = None
-    if adapter is not None:
-        arrays, its_manifest = load_weights(adapter)
-        if its_manifest.adapter is None or its_manifest.parent_digest != manifest.weights_digest:
-            raise WrongModelFile(
-                adapter, f"is not an adapter to {model}", "give the model it was made for"
-            )
-        load_arrays_into(network, merge(network, arrays, its_manifest.adapter))
-        adapter_digest = its_manifest.weights_digest
-    return Generator(
-        network=network.eval(),
-        codec=PixelCodec(),
-        manifest=manifest,
-        adapter_digest=adapter_digest,
-    )
+    if adapter is None:
+        return network.eval(), manifest, None
+    arrays, its_manifest = load_weights(adapter)
+    if its_manifest.adapter is None or its_manifest.parent_digest != manifest.weights_digest:
+        raise WrongModelFile(
+            adapter, f"is not an adapter to {model}", "give the model it was made for"
+        )
+    load_arrays_into(network, merge(network, arrays, its_manifest.adapter))
+    return network.eval(), manifest, its_manifest.weights_digest
 
 
 def draw(
@@ -89,6 +114,31 @@ def draw(
 ) -> Float[Tensor, "picture 1 height width"]:
     """One radiograph per row, pixels in [-1, 1], on the processor; see ``draw_batches``."""
     return torch.cat(list(draw_batches(generator, condition, seed=seed, sampling=sampling)))
+
+
+def usual_sampling(manifest: Manifest) -> Sampling:
+    """How a model draws unless somebody wants it otherwise: a distilled one in its own few steps."""
+    if manifest.distilled_steps is None:
+        return USUAL_SAMPLING
+    return Sampling(num_steps=manifest.distilled_steps, guidance=NO_GUIDANCE, method="euler")
+
+
+def draw_from(
+    generator: Generator,
+    condition: Float[Tensor, "batch attribute"],
+    noise: Float[Tensor, "batch channel latent_height latent_width"],
+    sampling: Sampling,
+) -> Float[Tensor, "batch 1 height width"]:
+    """One radiograph per row from given noise, pixels in [-1, 1], on the processor; all rows at once."""
+    device = next(generator.network.parameters()).device
+    latents = sample(
+        generator.network,
+        condition.to(device),
+        noise.to(device),
+        sampling,
+        image_size=generator.network.config.noise_size,
+    )
+    return generator.codec.decode(latents).clamp(-1.0, 1.0).cpu()
 
 
 def draw_batches(
@@ -111,15 +161,7 @@ def draw_batches(
     Yields:
         Pixels in [-1, 1], on the processor.
     """
-    device = next(generator.network.parameters()).device
     for first in range(0, len(condition), BATCH):
         numbers = range(first, min(first + BATCH, len(condition)))
         noise = starting_noise(generator.latent_shape, seed=seed, numbers=numbers)
-        latents = sample(
-            generator.network,
-            condition[first : first + BATCH].to(device),
-            noise.to(device),
-            sampling,
-            image_size=generator.image_size,
-        )
-        yield generator.codec.decode(latents).clamp(-1.0, 1.0).cpu()
+        yield draw_from(generator, condition[first : first + BATCH], noise, sampling)

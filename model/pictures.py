@@ -1,10 +1,13 @@
 """Generated radiographs as one grey picture that a person can look at."""
 
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 SEPARATOR = 2
@@ -31,6 +34,21 @@ def sample_grid(
         top, left = number // columns * cell_height, number % columns * cell_width
         grid[top : top + height, left : left + width] = picture
     return grid[:-SEPARATOR, :-SEPARATOR]
+
+
+def encode_png(array: Shaped[np.ndarray, "height width"], facts: Mapping[str, str]) -> bytes:
+    """A picture as a PNG file that says what it is.
+
+    Args:
+        array: grey values, uint8 or uint16.
+        facts: keyword of at most 79 letters -> text, which goes into the file beside the pixels.
+    """
+    info = PngInfo()
+    for name, text in facts.items():
+        info.add_itxt(name, text)
+    buffer = BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 def save_png(path: Path, array: UInt8[np.ndarray, "height width"]) -> None:

@@ -15,8 +15,8 @@ REFERENCE_GRID = 16.0
 BASE = 100.0
 """Ratio between the fastest and (almost) the slowest rotation."""
 
-Rotation = tuple[Float[Tensor, "token half"], Float[Tensor, "token half"]]
-"""Cosine and sine for every token and every pair of channels."""
+Rotation = tuple[Float[Tensor, "token channel"], Float[Tensor, "token channel"]]
+"""For every token the cosine of every channel's angle, and its sine, negative in the first half of a head."""
 
 
 @lru_cache(maxsize=16)
@@ -38,16 +38,16 @@ def rotation(
         across = _centres(columns)[:, None] * frequencies
         placed = torch.cat([down.repeat_interleave(columns, dim=0), across.repeat(rows, 1)], dim=-1)
         angles = torch.cat([placed.new_zeros(num_unplaced, head_dim // 2), placed])
-        return angles.cos().float().to(device), angles.sin().float().to(device)
+        cosine, sine = angles.cos().float().to(device), angles.sin().float().to(device)
+        return cosine.repeat(1, 2), torch.cat([-sine, sine], dim=-1)
 
 
 def rotate(
-    heads: Float[Tensor, "record token head channel"], angles: Rotation
-) -> Float[Tensor, "record token head channel"]:
+    heads: Float[Tensor, "record head token channel"], angles: Rotation
+) -> Float[Tensor, "record head token channel"]:
     """Turn channel i together with channel i + half."""
-    cosine, sine = (part.to(heads.dtype)[:, None] for part in angles)
-    first, second = heads.chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    cosine, sine = (part.to(heads.dtype) for part in angles)
+    return torch.addcmul(heads * cosine, heads.roll(heads.shape[-1] // 2, dims=-1), sine)
 
 
 def _centres(count: int) -> Float[Tensor, " count"]:

@@ -64,8 +64,19 @@ def sample(
         sampling: how to walk.
         image_size: side of the radiograph in pixels, which places the steps.
     """
-    x = noise
-    for t, t_next in pairwise(time_grid(sampling.num_steps, image_size)):
+    return walk(network, condition, noise, sampling, time_grid(sampling.num_steps, image_size))
+
+
+@torch.no_grad()
+def walk(
+    network: Denoiser,
+    condition: Condition,
+    x: Latents,
+    sampling: Sampling,
+    levels: Sequence[float],
+) -> Latents:
+    """Walk from points at the first noise level to points at the last, one step from level to level."""
+    for t, t_next in pairwise(levels):
         x = _step(network, x, condition, (t, t_next), sampling)
     return x
 

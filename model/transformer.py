@@ -21,6 +21,7 @@ from model.block import Block, apply_layer, modulate
 from model.conditioning import Schema
 from model.config import ModelConfig
 from model.patches import patchify, unpatchify
+from model.recompute import recomputed
 from model.rope import rotation
 from model.tokens import tokenise
 
@@ -29,6 +30,9 @@ TIME_CHANNELS = 256
 
 class RectifiedFlowTransformer(nn.Module):
     """Predicts the clean image; the velocity follows from it (``model.flow``)."""
+
+    recompute: bool = False
+    """Whether training trades time for memory (``model.recompute``); may be set at any time."""
 
     def __init__(self, config: ModelConfig, schema: Schema) -> None:
         super().__init__()
@@ -116,7 +120,8 @@ class RectifiedFlowTransformer(nn.Module):
             angles = rotation(
                 *grid, num_unplaced=num_context, head_dim=self.config.head_dim, device=x.device
             )
-            x = block(x, modulation[:, :, number], angles)
+            arguments = x, modulation[:, :, number], angles
+            x = recomputed(block, *arguments) if self.recompute else block(*arguments)
         return x[:, :, num_context:]
 
     def _modulation(

@@ -11,6 +11,14 @@ reader. It is no guarantee against somebody who knows all other patients; noise 
 from collections.abc import Sequence
 
 
+def in_steps(counts: Sequence[int], *, min_cell: int) -> tuple[int | None, ...]:
+    """Counts rounded down to multiples of ``min_cell``; None for those below it, which leave no trace in the others.
+
+    For tables of patients of whom nobody knows how many they are, see `privacy.left_out`.
+    """
+    return tuple(count // min_cell * min_cell if count >= min_cell else None for count in counts)
+
+
 def withhold_small(counts: Sequence[int], *, total: int, min_cell: int) -> tuple[int | None, ...]:
     """What may be said of one attribute; None for a count that is withheld.
 
@@ -23,7 +31,7 @@ def withhold_small(counts: Sequence[int], *, total: int, min_cell: int) -> tuple
     num_withheld = len(counts) - len(shown)
     if _gives_away(shown, num_withheld=num_withheld, total=total, min_cell=min_cell):
         return (None,) * len(counts)
-    return tuple(count // min_cell * min_cell if count >= min_cell else None for count in counts)
+    return in_steps(counts, min_cell=min_cell)
 
 
 def _gives_away(shown: Sequence[int], *, num_withheld: int, total: int, min_cell: int) -> bool:

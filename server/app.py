@@ -40,7 +40,7 @@ def conduct(store: StudyStore, grid: Grid) -> None:
     """Run a study over Flower's grid; the store remembers how it ended."""
     with store.lock():
         store.set_fact("stopped", "")
-        hospitals = Hospitals(grid=grid, rules=store.study.rounds)
+        hospitals = Hospitals(grid=grid, rules=store.study.rounds, number_site=store.number_site)
         try:
             state = run_study(store, hospitals.ask, starting_weights)
             export_models(store, state)

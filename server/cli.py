@@ -84,6 +84,10 @@ def run(
 def statistics(
     study: Annotated[Path, typer.Argument(help="The study, as YAML.")],
     state: State,
+    graph: Annotated[
+        Path | None,
+        typer.Option(help="Graph of a label model, as YAML, whose arrows are to be counted."),
+    ] = None,
     wait: Annotated[
         float, typer.Option(min=1, help="Seconds to wait for hospitals that are busy.")
     ] = 300.0,
@@ -91,11 +95,13 @@ def statistics(
 ) -> None:
     """Ask every hospital how many patients of which kind it has; small counts stay there."""
     from federation.config import load_study
+    from federation.label_graph import load_label_graph, pairs_of
     from server.statistics import gather
     from server.statistics_table import facts, render
 
     plan = load_study(study)
-    answers = gather(state.resolve(), plan, wait_seconds=wait)
+    pairs = pairs_of(load_label_graph(graph, plan.findings), plan.findings)
+    answers = gather(state.resolve(), plan, pairs=pairs, wait_seconds=wait)
     content = {"study": plan.name, **facts(answers, plan.findings)}
     emit(content, render(answers, plan.findings), as_json=as_json)
 

@@ -68,6 +68,8 @@ def _manifest(
         sites=tuple(sorted(sites)),
         parent_digest=parent,
         weights_digest=digest_arrays(weights),
+        codec_digest=store.study.model.codec_digest,
+        site_numbers={name: n for name, n in store.site_numbers().items() if name in sites},
     )
 
 

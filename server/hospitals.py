@@ -1,7 +1,7 @@
 """Asking hospitals for a round's updates: who has been asked, who is settled, when the round is closed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from flwr.app import Message
@@ -32,6 +32,8 @@ class Hospitals:
 
     grid: Grid
     rules: RoundRules
+    number_site: Callable[[str], int | None]
+    """The number that stands for a hospital in conditions; the same for the study's life."""
     holders: set[tuple[str, str]] = field(default_factory=set)
     """(site, digest) of frozen models that a site is known to hold."""
     names: dict[int, str] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class Hospitals:
 
     def _send(self, talk: Conversation, node: Node) -> Asked:
         """Push the instruction to one hospital; the frozen model only if it may not hold it."""
-        instruction = talk.instruction
+        instruction = replace(talk.instruction, site_number=self.number_site(node.site))
         if (node.site, instruction.base_digest) in self.holders:
             instruction = replace(instruction, base=None)
         left = self.rules.deadline_seconds - (time.monotonic() - talk.started)

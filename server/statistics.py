@@ -7,7 +7,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 from federation.config import StudyConfig, study_digest
 from federation.files import hold_lock, write_file
 from federation.messages import CountsAnswer, CountsRequest, Refusal, RefusalCode, SiteCounts
-from server.control import UNREGISTERED, ControlRefused, open_control
-from server.endpoint import read_endpoint
-from server.superlink import run_status, submit_run
+from federation.statistics import Pair
+from server.control import ControlRefused
+from server.superlink import registered_sites, run_status, submit_run
 
 TASK = "statistics"
 POLL_SECONDS = 0.5
@@ -53,6 +53,8 @@ class Question:
     token: str
     """Names this question; its answers carry it."""
     findings: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    """Attributes to be counted by two."""
     sites: tuple[str, ...]
     """Hospitals of the roster."""
     wait_seconds: float
@@ -60,10 +62,12 @@ class Question:
     @property
     def request(self) -> CountsRequest:
         """The message to the hospitals."""
-        return CountsRequest(findings=self.findings)
+        return CountsRequest(findings=self.findings, pairs=self.pairs)
 
 
-def gather(state_path: Path, study: StudyConfig, *, wait_seconds: float) -> dict[str, CountsAnswer]:
+def gather(
+    state_path: Path, study: StudyConfig, *, pairs: Sequence[Pair] = (), wait_seconds: float
+) -> dict[str, CountsAnswer]:
     """Have every hospital asked for the counts that matter to a study; answers by name.
 
     Raises:
@@ -72,31 +76,20 @@ def gather(state_path: Path, study: StudyConfig, *, wait_seconds: float) -> dict
         AlreadyRunning: if the same question is being asked by another command.
         NotAnswered: if the run ends without a result.
     """
-    folder = statistics_folder(state_path, study_digest(study))
+    folder, sites = statistics_folder(state_path, study_digest(study)), registered_sites(state_path)
+    if not sites:
+        raise NobodyToAsk
     question = Question(
         token=secrets.token_hex(8),
         findings=study.findings,
-        sites=registered_sites(state_path),
+        pairs=tuple(pairs),
+        sites=sites,
         wait_seconds=wait_seconds,
     )
     with hold_lock(folder / "lock"):
         write_file(folder / "question.json", json.dumps(asdict(question)).encode())
         run_id = submit_run(state_path, {"study": study_digest(study), "task": TASK})
         return _await_answers(state_path, run_id, folder, question)
-
-
-def registered_sites(state_path: Path) -> tuple[str, ...]:
-    """Names of all hospitals of the roster, connected or not.
-
-    Raises:
-        NobodyToAsk: if there is none.
-    """
-    endpoint = read_endpoint(state_path)
-    with open_control(endpoint.control_port, endpoint.ca_path) as control:
-        names = {node.name for node in control.nodes() if node.status != UNREGISTERED}
-    if not names:
-        raise NobodyToAsk
-    return tuple(sorted(names))
 
 
 def statistics_folder(state_path: Path, digest: str) -> Path:
@@ -110,6 +103,7 @@ def read_question(folder: Path) -> Question:
     return Question(
         token=content["token"],
         findings=tuple(content["findings"]),
+        pairs=tuple((first, second) for first, second in content["pairs"]),
         sites=tuple(content["sites"]),
         wait_seconds=content["wait_seconds"],
     )

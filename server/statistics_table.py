@@ -31,9 +31,10 @@ def facts(answers: Mapping[str, CountsAnswer], findings: tuple[str, ...]) -> dic
         else:
             counts = {row: _count(answer, row) for row in _rows(findings)}
             hospitals[site] |= {"min_cell": answer.min_cell, "epsilon": answer.epsilon}
+            hospitals[site] |= {"max_pairs": answer.max_pairs, "pairs": answer.pairs}
             hospitals[site]["counts"] = _nested(counts)
     sums = {row: _sum(answers, row)[0] or None for row in _rows(findings)}
-    return {"hospitals": hospitals, "sums": _nested(sums)}
+    return {"findings": findings, "hospitals": hospitals, "sums": _nested(sums)}
 
 
 def render(answers: Mapping[str, CountsAnswer], findings: tuple[str, ...]) -> str:
@@ -110,12 +111,25 @@ def _note(answer: CountsAnswer, findings: tuple[str, ...]) -> str:
         return f"{state_of(answer)}: {answer.reason}"
     if answer.epsilon is None:
         step = answer.min_cell
-        return f"counts below {step} are withheld, others rounded down to a multiple of {step}"
-    noise = margin(noise_scale(findings, answer.epsilon), confidence=CONFIDENCE)
+        note = f"counts below {step} are withheld, others rounded down to a multiple of {step}"
+        return note + _pairs_note(answer)
+    scale = noise_scale(findings, answer.epsilon, answer.max_pairs)
     return (
-        f"every count carries noise, in {CONFIDENCE:.0%} of counts no more than {noise} (epsilon "
-        f"{answer.epsilon:g}); counts below {answer.min_cell} and of files are withheld"
+        f"every count carries noise, in {CONFIDENCE:.0%} of counts no more than "
+        f"{margin(scale, confidence=CONFIDENCE)} (epsilon {answer.epsilon:g}); counts below "
+        f"{answer.min_cell} and of files are withheld{_pairs_note(answer)}"
     )
+
+
+def _pairs_note(counts: SiteCounts) -> str:
+    """How many tables of two attributes came, of those that were asked for."""
+    tables = [table for seconds in counts.pairs.values() for table in seconds.values()]
+    given = [
+        table
+        for table in tables
+        if any(count is not None for row in table.values() for count in row.values())
+    ]
+    return f"; {len(given)} of {len(tables)} tables of two attributes" if tables else ""
 
 
 def _nested(counts: Mapping[Row, Count]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import Any
 from federation.config import StudyConfig, parse_study, study_digest, study_json
 from federation.files import hold_lock, is_locked, sync_folder, write_file
 from model.arrays import Arrays, WrongModelFile, digest_arrays, load_arrays, save_arrays
+from model.conditioning import NUM_SITES
 from server.state import GlobalState
 
 SCHEMA = """
@@ -26,6 +27,7 @@ CREATE TABLE IF NOT EXISTS parts (
   number INTEGER NOT NULL, site TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, code TEXT NOT NULL,
   reason TEXT NOT NULL, loss REAL, held_out_loss REAL, seconds REAL, norm REAL, num_records INTEGER, num_files INTEGER,
   bytes_down INTEGER NOT NULL, bytes_up INTEGER NOT NULL, time REAL NOT NULL, PRIMARY KEY (number, site));
+CREATE TABLE IF NOT EXISTS sites (name TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 TENSORS = ("weights", "momentum", "average", "base")
@@ -181,6 +183,19 @@ class StudyStore:
     def parts(self) -> list[Part]:
         """Every hospital's part in every round, in order of round and site."""
         return [Part(**row) for row in self._query("SELECT * FROM parts ORDER BY number, site")]
+
+    def number_site(self, site: str) -> int | None:
+        """What stands for a hospital in conditions, given at first sight; None once all numbers are given."""
+        numbers = self.site_numbers()
+        if site not in numbers and len(numbers) < NUM_SITES:
+            numbers[site] = len(numbers) + 1
+            self._execute("INSERT INTO sites VALUES (?,?)", (site, numbers[site]))
+        return numbers.get(site)
+
+    def site_numbers(self) -> dict[str, int]:
+        """Every hospital's number, in the order in which they were given."""
+        rows = self._query("SELECT name, number FROM sites ORDER BY number")
+        return {str(row["name"]): int(row["number"]) for row in rows}
 
     def set_fact(self, name: str, value: str) -> None:
         """Remember one named fact about the study, such as why it stopped."""

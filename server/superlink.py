@@ -131,6 +131,20 @@ def submit_run(state_path: Path, run_config: Mapping[str, str]) -> str:
         return control.start_run(bundle_bytes(), bundle_digest(), run_config)
 
 
+def registered_sites(state_path: Path) -> tuple[str, ...]:
+    """Names of all hospitals of the roster, connected or not, in alphabetical order.
+
+    Raises:
+        CoordinatorNotRunning: if nobody serves from this folder.
+        ControlRefused: if the SuperLink does not answer.
+    """
+    from server.control import UNREGISTERED, open_control  # noqa: PLC0415  Flower takes a second
+
+    endpoint = read_endpoint(state_path)
+    with open_control(endpoint.control_port, endpoint.ca_path) as control:
+        return tuple(sorted(n.name for n in control.nodes() if n.status != UNREGISTERED))
+
+
 def run_status(state_path: Path, run_id: str) -> str:
     """Flower's word for how a run stands, such as ``running`` or ``finished:failed``.
 

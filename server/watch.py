@@ -9,7 +9,7 @@ from federation.config import StudyConfig, study_digest
 from server.control import ControlRefused
 from server.endpoint import CoordinatorNotRunning
 from server.store import StudyStore
-from server.superlink import submit_run
+from server.superlink import registered_sites, submit_run
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,8 @@ def _submit(state_path: Path, store: StudyStore) -> str:
     """Submit a run; while the coordinator is down, wait for whoever keeps it to bring it back."""
     while True:
         try:
+            for name in registered_sites(state_path):  # so that who connects first decides nothing
+                store.number_site(name)
             return submit_run(state_path, {"study": study_digest(store.study)})
         except (CoordinatorNotRunning, ControlRefused) as err:
             logger.warning("study %s waits: %s", store.study.name, err)

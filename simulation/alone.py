@@ -10,18 +10,24 @@ from torch import nn
 
 from client.cache.cipher import load_key
 from client.cache.records import Records, join, open_cache
-from client.training import best_device, mean_loss, train_locally
+from client.device import best_device
+from client.losses import mean_loss
+from client.training import train_locally
+from client.training_records import EncodedRecords, TrainingRecords
 from federation.config import FullStage, StudyConfig
 from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
 from model.arrays import Arrays, save_arrays
 from model.checkpoint import load_arrays_into
+from model.codec.opening import open_codec
 from model.conditioning import Schema
 from model.transformer import RectifiedFlowTransformer
 from server.aggregation import add, mean_change
 from server.start import starting_weights
 
 
-def train_alone(study: StudyConfig, records: Records, name: str, *, num_threads: int = 1) -> Arrays:
+def train_alone(
+    study: StudyConfig, records: TrainingRecords, name: str, *, num_threads: int = 1
+) -> Arrays:
     """The whole model after all full stages, trained on one set of records."""
     weights: Arrays = {}
     optimizer_state: Arrays = {}
@@ -45,13 +51,28 @@ def train_alone(study: StudyConfig, records: Records, name: str, *, num_threads:
     return weights
 
 
-def keep_trained(study: StudyConfig, caches: list[Path], name: str, path: Path) -> None:
-    """Train on the records of one or several hospitals and keep the weights in a file."""
-    weights = train_alone(
-        study, join([open_cache(cache, load_key(None)) for cache in caches]), name
-    )
+def keep_trained(
+    study: StudyConfig,
+    caches: list[tuple[Path, int | None]],
+    name: str,
+    path: Path,
+    codec_path: Path | None = None,
+) -> None:
+    """Train on the records of one or several hospitals, each with its number, and keep the weights in a file."""
+    records = [open_cache(cache, load_key(None)).at_site(number) for cache, number in caches]
+    weights = train_alone(study, as_network_sees(study, join(records), codec_path), name)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_arrays(path, weights, {})
+
+
+def as_network_sees(
+    study: StudyConfig, records: Records, codec_path: Path | None
+) -> EncodedRecords:
+    """Records as pixels, or through the study's autoencoder."""
+    codec = open_codec(
+        study.model_config, study.model.codec_digest, codec_path, device=best_device()
+    )
+    return EncodedRecords(records=records, codec=codec)
 
 
 def build_network(study: StudyConfig, weights: Arrays) -> RectifiedFlowTransformer:
@@ -61,7 +82,9 @@ def build_network(study: StudyConfig, weights: Arrays) -> RectifiedFlowTransform
     return network
 
 
-def loss_on(network: nn.Module, records: Records, *, seed: int, batch_size: int = 32) -> float:
+def loss_on(
+    network: nn.Module, records: TrainingRecords, *, seed: int, batch_size: int = 32
+) -> float:
     """Mean loss over all records, with fixed noise, so that two networks can be compared."""
     indices = np.array_split(np.arange(len(records)), -(-len(records) // batch_size))
     losses = [

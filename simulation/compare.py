@@ -11,11 +11,11 @@ from client.cache.records import open_cache
 from federation.config import StudyConfig
 from federation.schedule import derive_seed
 from model.arrays import Arrays, load_arrays
-from model.generate import open_generator
+from model.generate import open_network
 from server.export import adapter_path, model_path
 from server.start import starting_weights
 from server.store import StudyStore
-from simulation.alone import build_network, keep_trained, loss_on
+from simulation.alone import as_network_sees, build_network, keep_trained, loss_on
 from simulation.layout import Layout
 from simulation.prepare import Say
 
@@ -45,22 +45,30 @@ class Comparison:
         """How much of what pooling would gain over no training the federation gains; 1 is all."""
         return (self.untrained - self.federated) / (self.untrained - self.pooled)
 
+    @property
+    def share_of_way_to_pooled(self) -> float | None:
+        """How much of what pooling gains over the best hospital alone the federation gains; None if nothing."""
+        best = self.alone[self.best_alone]
+        return (best - self.federated) / (best - self.pooled) if self.pooled < best else None
+
 
 def compare(
     study: StudyConfig, store: StudyStore, names: list[str], layout: Layout, say: Say
 ) -> Comparison:
     """Train the alternatives, if that is not done, and measure everything on the held-out set."""
     say(f"comparison: {len(names)} hospitals alone and all data pooled, the same number of steps")
-    train_alternatives(study, names, layout)
+    train_alternatives(study, names, layout, store.site_numbers())
     say("comparison: measuring held-out losses")
-    held_out = open_cache(layout.held_out / "state" / "cache", load_key(None))
+    records = open_cache(layout.held_out / "state" / "cache", load_key(None))
+    held_out = as_network_sees(study, records, layout.codec_path)
     seed = derive_seed(study, "comparison")
 
     def loss_of(weights: Arrays) -> float:
         return loss_on(build_network(study, weights), held_out, seed=seed)
 
     def loss_with(adapter: Path | None) -> float:
-        return loss_on(open_generator(model_path(store), adapter).network, held_out, seed=seed)
+        network, _, _ = open_network(model_path(store), adapter)
+        return loss_on(network, held_out, seed=seed)
 
     adapter = adapter_path(store)
     return Comparison(
@@ -72,11 +80,19 @@ def compare(
     )
 
 
-def train_alternatives(study: StudyConfig, names: list[str], layout: Layout) -> None:
-    """Train each hospital alone and the pooled model, two at a time."""
+def train_alternatives(
+    study: StudyConfig, names: list[str], layout: Layout, numbers: Mapping[str, int]
+) -> None:
+    """Train each hospital alone and the pooled model, two at a time, with the federation's numbers of hospitals."""
     groups = [([name], name) for name in names] + [(names, POOLED)]
     jobs = [
-        (study, [layout.cache(name) for name in members], label, layout.alone(label))
+        (
+            study,
+            [(layout.cache(name), numbers.get(name)) for name in members],
+            label,
+            layout.alone(label),
+            layout.codec_path,
+        )
         for members, label in groups
         if not layout.alone(label).exists()
     ]

@@ -78,6 +78,8 @@ class SimulationConfig:
     """What all models are judged on."""
     phantom_size: int = 128
     """Side of the written radiographs, in pixels."""
+    codec_path: Path | None = None
+    """Folder of the study's autoencoder, which all hospitals share; None for a study of pixels."""
 
     def __post_init__(self) -> None:
         names = [site.name for site in self.sites]
@@ -87,6 +89,8 @@ class SimulationConfig:
             raise ValueError(
                 f"the study expects {self.study.rounds.num_sites} sites, {len(names)} are given"
             )
+        if (self.codec_path is None) != (self.study.model.codec_digest is None):
+            raise ValueError("codec_path and an autoencoder in the study's model go together")
         if isinstance(self.held_out, HeldOutSet) and not self.phantoms:
             raise ValueError(
                 "a held-out set of phantoms needs a hospital of phantoms, whose machines it takes"
@@ -114,6 +118,8 @@ def load_simulation(path: Path) -> SimulationConfig:
     sites = [_beside(folder, site) if isinstance(site, FolderSite) else site for site in plan.sites]
     if isinstance(plan.held_out, FolderSet):
         plan = replace(plan, held_out=_beside(folder, plan.held_out))
+    if plan.codec_path is not None:
+        plan = replace(plan, codec_path=folder / plan.codec_path)
     return replace(plan, sites=tuple(sites))
 
 

@@ -102,6 +102,7 @@ def write_profile(layout: Layout, name: str, *, image_size: int, port: int, ca_p
         "public_key_path": str(layout.coordinator / "roster" / f"{name}.pub"),
         "image_size": image_size,
         "share_counts": True,
+        "codec_path": str(layout.codec_path) if layout.codec_path else None,
     }
     write_file(layout.profile(name), dump_yaml(profile).encode())
 

@@ -25,6 +25,12 @@ class Layout:
         """What the started programs print."""
         return self.out / "logs"
 
+    @property
+    def codec_path(self) -> Path | None:
+        """The study's autoencoder, which all hospitals share; None for a study of pixels."""
+        link = self.out / "autoencoder"
+        return link if link.exists() else None
+
     def alone(self, name: str) -> Path:
         """Weights trained without a federation, for comparison."""
         return self.out / "alone" / f"{name}.safetensors"

@@ -32,12 +32,22 @@ class FolderMissing(ValueError):
 
 def prepare(layout: Layout, plan: SimulationConfig, say: Say) -> list[str]:
     """Every hospital's archive and cache, and the held-out set's, made if not there; the hospitals' names."""
+    _link_codec(layout, plan.codec_path)
     for site in plan.sites:
         _prepare(
             layout.hospital(site.name), plan, partial(_write_hospital, plan, site), site.name, say
         )
     _prepare(layout.held_out, plan, partial(_write_held_out, plan), "held-out set", say)
     return sorted(site.name for site in plan.sites)
+
+
+def _link_codec(layout: Layout, path: Path | None) -> None:
+    """Point to the study's autoencoder, which is the same for all."""
+    if path is None or layout.codec_path is not None:
+        return
+    if not path.is_dir():
+        raise FolderMissing(path)
+    (layout.out / "autoencoder").symlink_to(path.resolve())
 
 
 def _write_hospital(plan: SimulationConfig, site: PhantomSite | FolderSite, data: Path) -> None:

@@ -21,7 +21,9 @@ def write_report(layout: Layout, store: StudyStore, summary: Summary) -> Path:
     """Draw the pictures and write ``report.html`` beside them."""
     status = study_status(store)
     adapter = adapter_path(store)
-    generator = open_generator(model_path(store), adapter if adapter.exists() else None)
+    generator = open_generator(
+        model_path(store), adapter if adapter.exists() else None, layout.codec_path
+    )
     draw_samples(layout.out / "samples.png", generator)
     last = len(store.study.stages) - 1
     adapter_start = store.study.first_round_of(last) if adapter.exists() else None

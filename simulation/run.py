@@ -82,6 +82,8 @@ def federate(
     """Run the study over a federation, unless it is finished."""
     store = StudyStore.create(layout.coordinator, plan.study)
     if not store.fact("finished"):
+        for name in sorted(names):  # now, so that who connects first decides nothing
+            store.number_site(name)
         say(f"federation: {len(names)} hospitals, {plan.study.num_rounds} rounds, engine {engine}")
         with show_progress(say) as on_change:
             ENGINES[engine](plan.study, names, layout, on_change=on_change)

@@ -42,6 +42,7 @@ class Summary:
             "losses": asdict(self.comparison),
             "federated_beats_best_alone": self.beats_best_alone,
             "share_of_pooled_gain": self.comparison.share_of_pooled_gain,
+            "share_of_way_to_pooled": self.comparison.share_of_way_to_pooled,
         }
 
     def text(self) -> str:
@@ -82,7 +83,9 @@ class Summary:
             f"Federated, the loss is {abs(gain):.1f} % {word} than that of the best hospital alone "
             f"({result.best_alone})"
         )
-        if not result.pooled < best:
-            return f"{sentence}."
-        closed = 100 * (best - result.federated) / (best - result.pooled)
-        return f"{sentence}: {closed:.0f} % of the way to pooling all data."
+        share = result.share_of_way_to_pooled
+        return (
+            f"{sentence}."
+            if share is None
+            else f"{sentence}: {100 * share:.0f} % of the way to pooling all data."
+        )

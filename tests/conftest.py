@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -280,7 +281,8 @@ def federate_in_process() -> Callable[..., "StudyStore"]:
         def ask(instruction: Instruction) -> Iterator[Event]:
             for site in sites:
                 yield Asked(site=site.site_name, bytes_down=0)
-                yield Answered(site=site.site_name, answer=answer(site, instruction))
+                numbered = replace(instruction, site_number=store.number_site(site.site_name))
+                yield Answered(site=site.site_name, answer=answer(site, numbered))
 
         store = StudyStore.create(layout.coordinator, study)
         with store.lock():

@@ -15,6 +15,7 @@ from client.config import (
     Receiver,
     SiteConfig,
     StatisticsPolicy,
+    TrainingMachine,
     load_site,
 )
 from client.dicom.policy import ReadPolicy
@@ -28,6 +29,7 @@ BLOCKS = {
     "receiver": Receiver,
     "reading": ReadPolicy,
     "statistics": StatisticsPolicy,
+    "training": TrainingMachine,
 }
 
 

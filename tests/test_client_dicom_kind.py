@@ -36,6 +36,7 @@ def read(path: Path, policy: ReadPolicy | None = None) -> Outcome:
         ({"QualityControlImage": "YES"}, Reason.CALIBRATION),
         ({"CalibrationImage": "YES"}, Reason.CALIBRATION),
         ({"BurnedInAnnotation": "YES"}, Reason.BURNED_IN),
+        ({"SyntheticData": "YES"}, Reason.SYNTHETIC),
         ({"BodyPartExamined": "ABDOMEN"}, Reason.NOT_CHEST),
         ({"NumberOfFrames": 2}, Reason.MULTI_FRAME),
         ({"Rows": 0}, Reason.BAD_GEOMETRY),
@@ -115,6 +116,13 @@ def test_a_hospital_may_refuse_what_was_captured_a_second_time(
     assert read(captured, policy) == Rejection(reason=Reason.SECONDARY)
     assert isinstance(read(captured), Radiograph)
     assert isinstance(read(saved(radiograph_of()), policy), Radiograph)
+
+
+def test_a_hospital_may_use_what_a_program_made(radiograph_of: Build, saved: Save) -> None:
+    assert isinstance(read(saved(radiograph_of(), SyntheticData="NO")), Radiograph)
+    made = saved(radiograph_of(), SyntheticData="YES")
+    assert read(made) == Rejection(reason=Reason.SYNTHETIC)
+    assert isinstance(read(made, ReadPolicy(synthetic=True)), Radiograph)
 
 
 @pytest.mark.parametrize(("age", "is_used"), [("017Y", False), ("018Y", True), ("", True)])

@@ -29,7 +29,7 @@ from federation.wire import pack_answer
 from model.adapter import attach, initial_adapter, load
 from model.arrays import Arrays, digest_arrays
 from model.checkpoint import load_arrays_into
-from model.conditioning import Schema
+from model.conditioning import NUM_SITES, Schema
 from model.transformer import RectifiedFlowTransformer
 from server.aggregation import add
 from server.rounds import Answered, Event, run_study
@@ -158,6 +158,26 @@ def test_two_hospitals_with_the_same_radiographs_draw_differently(
     assert changes[0] != changes[1]
 
 
+@pytest.mark.parametrize("number", [7, None])
+def test_a_hospital_trains_the_embedding_of_the_number_it_was_given_and_no_others(
+    site: SiteConfig, full: Instruction, number: int | None
+) -> None:
+    schema = Schema()
+    change = trained(site, replace(full, site_number=number)).change["attributes.weight"]
+    null = schema.offsets[schema.names.index("site")]
+    moved = np.flatnonzero(np.abs(change[null : null + NUM_SITES + 1]).sum(axis=1))
+    assert set(moved) <= {0, number}
+    assert number is None or number in moved
+
+
+def test_the_number_of_the_hospital_stays_out_of_its_cache(
+    site: SiteConfig, full: Instruction
+) -> None:
+    before = open_cache(cache_path(site)).rows
+    trained(site, replace(full, site_number=7))
+    np.testing.assert_array_equal(open_cache(cache_path(site)).rows, before)
+
+
 def test_a_hospital_without_a_cache_says_what_its_data_manager_types(
     site: SiteConfig, full: Instruction
 ) -> None:
@@ -279,7 +299,7 @@ def local_study(
     study: StudyConfig, site: SiteConfig, start: Callable[[int, Arrays], Arrays]
 ) -> Arrays:
     """The whole study at one hospital, without a federation."""
-    records = open_cache(cache_path(site))
+    records = open_cache(cache_path(site)).at_site(None)
     weights: Arrays = {}
     base: Arrays = {}
     moments: Arrays = {}

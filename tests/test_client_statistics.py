@@ -16,7 +16,8 @@ import client.statistics
 from client.cache.records import Records
 from client.config import SiteConfig, StatisticsPolicy
 from client.dicom.rejection import Reason
-from client.statistics import answer_counts, count, patients_by_value, released_counts
+from client.patient_counts import patients_by_value
+from client.statistics import answer_counts, count, released_counts
 from client.tally import Tally
 from federation.messages import CountsRequest, Refusal, RefusalCode, SiteCounts
 from federation.statistics import FILES, layout, noise_scale

@@ -11,21 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from client.batches import Share, batches, patient_groups, whole_batch
 from client.cache.images import Images
 from client.cache.layout import cache_path
 from client.cache.records import Records, open_cache
-from client.config import SiteConfig
+from client.config import SiteConfig, TrainingMachine
+from client.losses import SEEN_AT_ONCE, held_out_loss, mean_loss
+from client.optimizer import make_optimizer, save_optimizer
+from client.preparation import prepare
 from client.tally import Tally
-from client.training import (
-    LocalResult,
-    batches,
-    held_out_loss,
-    make_optimizer,
-    patient_groups,
-    save_optimizer,
-    step,
-    train_locally,
-)
+from client.training import LocalResult, run_steps, step, train_locally
 from federation.config import LocalTraining
 from model.adapter import adapter_parameters, attach
 from model.arrays import Arrays, digest_arrays
@@ -33,6 +28,7 @@ from model.checkpoint import load_arrays_into, network_arrays
 from model.conditioning import FINDINGS, Schema
 from model.config import AdapterConfig, model_config
 from model.flow import Draws, draw_noise, flow_loss
+from model.streaming import frozen_network
 from model.tokens import drop_attributes
 from model.transformer import RectifiedFlowTransformer
 from server.aggregation import add, mean_change, site_shares
@@ -94,7 +90,7 @@ def one_step(weights: Arrays, batch: Batch, *, seed: int) -> Arrays:
     """The change of one plain step at one hospital."""
     network = network_of(weights)
     optimizer = make_optimizer(dict(network.named_parameters()), SGD, {})
-    step(network, optimizer, batch, SGD, torch.Generator().manual_seed(seed))
+    step(network, optimizer, whole_batch(batch), SGD, torch.Generator().manual_seed(seed))
     after = network_arrays(network)
     return {name: after[name] - weights[name] for name in weights}
 
@@ -195,7 +191,13 @@ def test_the_optimizer_goes_on_where_it_was_saved(random_weights: Arrays) -> Non
         parameters = dict(network.named_parameters())
         optimizer = make_optimizer(parameters, ADAMW, state)
         for number in numbers:
-            step(network, optimizer, steps[number], ADAMW, torch.Generator().manual_seed(number))
+            step(
+                network,
+                optimizer,
+                whole_batch(steps[number]),
+                ADAMW,
+                torch.Generator().manual_seed(number),
+            )
         return {name: value.copy() for name, value in save_optimizer(parameters, optimizer).items()}
 
     straight, interrupted = network_of(random_weights), network_of(random_weights)
@@ -241,6 +243,69 @@ def test_trained_tensors_stay_fp32_under_bf16(random_weights: Arrays, records: R
     result = trained(random_weights, records, replace(ADAMW, precision="bf16"))
     assert {tensor.dtype for tensor in result.change.values()} == {np.dtype(np.float32)}
     assert math.isfinite(result.loss)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_an_adapter_on_matrices_in_half_precision_learns_the_same_bits(
+    random_weights: Arrays, records: Records, *, recompute: bool
+) -> None:
+    local, adapter = replace(ADAMW, precision="bf16"), AdapterConfig(rank=2, alpha=2.0)
+
+    def learn(matrices: torch.dtype) -> LocalResult:
+        network = frozen_network(
+            model_config("tiny", IMAGE_SIZE), Schema(), random_weights.items(), matrices=matrices
+        )
+        prepare(network, TrainingMachine(recompute=recompute))
+        adapted = attach(network, adapter, torch.Generator())
+        names = frozenset(adapter_parameters(adapted))
+        assert {adapter_parameters(adapted)[name].dtype for name in names} == {torch.float32}
+        assert math.isfinite(held_out_loss(adapted, records, seed=1))
+        return train_locally(adapted, names, records, local, seed=1, optimizer_state={})
+
+    lean, usual = learn(torch.bfloat16), learn(torch.float32)
+    assert digest_arrays(lean.change) == digest_arrays(usual.change)
+    assert any(change.any() for change in lean.change.values())
+
+
+def test_the_loss_of_many_records_is_the_mean_over_them_all(random_weights: Arrays) -> None:
+    network, batch = network_of(random_weights), batch_of(2 * SEEN_AT_ONCE + 3, seed=1)
+    draws = draw_noise(tuple(batch[0].shape), 4, IMAGE_SIZE, torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        expected = float(flow_loss(network, *batch, draws).mean())
+    assert mean_loss(network, batch, seed=7) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("num_records", "of"), [(8, 2), (7, 3), (1, 2), (0, 2)])
+def test_shares_cut_a_batch_into_parts_of_almost_the_same_size(num_records: int, of: int) -> None:
+    parts = [Share(number=number, of=of).part(num_records) for number in range(of)]
+    sizes = [len(range(num_records)[part]) for part in parts]
+    assert [place for part in parts for place in range(num_records)[part]] == list(
+        range(num_records)
+    )
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("of", [2, 3])
+def test_the_mean_gradient_of_all_shares_is_that_of_the_whole_batch(
+    random_weights: Arrays, records: Records, of: int
+) -> None:
+    """Without clipping, so that plain SGD's change is the gradient."""
+    whole = trained(random_weights, records, SGD)
+
+    def part(number: int) -> tuple[float, Arrays]:
+        network = network_of(random_weights)
+        optimizer = make_optimizer(dict(network.named_parameters()), SGD, {})
+        loss = run_steps(
+            network, optimizer, records, SGD, seed=1, share=Share(number=number, of=of)
+        )
+        after = network_arrays(network)
+        return loss, {name: after[name] - random_weights[name] for name in random_weights}
+
+    parts = [part(number) for number in range(of)]
+    assert sum(loss for loss, _ in parts) == pytest.approx(whole.loss, rel=1e-5)
+    for name, change in whole.change.items():
+        mean = np.mean([changes[name] for _, changes in parts], axis=0)
+        np.testing.assert_allclose(mean, change, atol=2e-6, rtol=1e-4)
 
 
 def drawn_indices(records: Records, local: LocalTraining) -> NDArray[np.int64]:

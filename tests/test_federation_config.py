@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.config import (
+    Autoencoder,
     FullStage,
     LocalTraining,
     LoraStage,
@@ -28,9 +29,7 @@ from federation.strict_yaml import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STUDIES = sorted(
-    path
-    for path in CONFIGS.glob("*.yaml")
-    if not path.name.startswith(("demo", "simulate", "hospital"))
+    path for path in CONFIGS.glob("*.yaml") if "stages" in yaml.safe_load(path.read_text())
 )
 SMOKE = yaml.safe_load((CONFIGS / "smoke.yaml").read_text())
 
@@ -59,7 +58,16 @@ def test_every_study_that_is_delivered_is_valid(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [StudyConfig, ModelChoice, RoundRules, FullStage, LoraStage, LocalTraining, OuterStep],
+    [
+        StudyConfig,
+        ModelChoice,
+        Autoencoder,
+        RoundRules,
+        FullStage,
+        LoraStage,
+        LocalTraining,
+        OuterStep,
+    ],
 )
 def test_the_reference_study_explains_every_key_that_a_study_may_have(schema: type) -> None:
     text = (CONFIGS / "reference.yaml").read_text()
@@ -76,15 +84,16 @@ def test_the_defaults_in_the_reference_are_the_defaults_in_the_code() -> None:
     }
     rules = RoundRules(num_sites=1, min_sites=1)
     local = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
+    stage = FullStage(kind="full", num_rounds=1, local=local)
     stated.pop("learning_rate")  # 1 under outer, required under local
     values = {
         name: getattr(holder, name)
         for name in stated
-        for holder in (rules, local, OuterStep(), FullStage(kind="full", num_rounds=1, local=local))
+        for holder in (rules, local, OuterStep(), stage, ModelChoice(size="tiny", image_size=16))
         if hasattr(holder, name)
     }
     values["rule"] = LoraStage(kind="lora", num_rounds=1, local=local, rank=1, alpha=1.0).rule
-    assert len(stated) == 17
+    assert len(stated) == 18
     assert stated == values
 
 
@@ -218,7 +227,9 @@ def leaves(content: Any, place: tuple[str | int, ...] = ()) -> list[tuple[str | 
 
 
 FULL_STUDY = json.loads(study_json(load_study(CONFIGS / "reference.yaml")))
-OTHERS: dict[str, str | int] = {
+CODEC = {"kind": "diffusers", "digest": "0" * 64, "num_channels": 4, "factor": 8}
+OTHERS: dict[str, Any] = {
+    "codec": CODEC,
     "size": "small",
     "image_size": 256,
     "optimizer": "sgd",
@@ -228,7 +239,7 @@ OTHERS: dict[str, str | int] = {
 }
 
 
-def another(name: str, value: str | float) -> str | float:
+def another(name: str, value: str | float) -> Any:  # noqa: ANN401
     """A valid value that is not this one."""
     if name in OTHERS:
         return OTHERS[name] if OTHERS[name] != value else "bf16"
@@ -286,3 +297,45 @@ def test_a_key_that_stands_twice_is_a_mistake(tmp_path: Path) -> None:
     path.write_text("name: a\nseed: 1\nname: b\n")
     with pytest.raises(ConfigError, match=r"not valid YAML \(line 3: repeated key\)"):
         load_study(path)
+
+
+def with_codec(**changes: object) -> Any:  # noqa: ANN401
+    content = smoke()
+    content["model"]["codec"] = CODEC | changes
+    return content
+
+
+def test_a_study_of_latents_is_of_another_network_and_says_which_autoencoder(
+    tmp_path: Path,
+) -> None:
+    study = load_study(written(tmp_path, with_codec()))
+    assert study.model.codec_digest == "0" * 64
+    assert (study.model_config.num_channels, study.model_config.codec_factor) == (4, 8)
+    assert study.model_config.patch_size == 1
+    assert study_digest(parse_study(study_json(study))) == study_digest(study)
+
+
+def test_a_study_of_pixels_is_the_same_whether_it_says_so_or_not() -> None:
+    said = smoke()
+    said["model"]["codec"] = "pixel"
+    assert study_digest(parse_study(json.dumps(said))) == study_digest(
+        parse_study(json.dumps(SMOKE))
+    )
+
+
+@pytest.mark.parametrize(
+    ("codec", "expected"),
+    [
+        ("pixels", "model.codec.pixel: Input should be 'pixel'"),
+        (CODEC | {"digest": "abc"}, "model.codec.diffusers.digest: String should match"),
+        (CODEC | {"path": "/x"}, "model.codec.diffusers.path: Unexpected keyword argument"),
+        (CODEC | {"factor": 0}, "model.codec.diffusers.factor: Input should be greater than 0"),
+        (CODEC | {"factor": 7}, "image_size 32 must be a multiple of a patch"),
+    ],
+)
+def test_a_codec_that_cannot_be_is_refused_with_its_place(
+    tmp_path: Path, codec: object, expected: str
+) -> None:
+    content = smoke()
+    content["model"]["codec"] = codec
+    assert expected in complaint(tmp_path, content)

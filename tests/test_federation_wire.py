@@ -45,6 +45,7 @@ instructions = st.builds(
     weights=arrays,
     base_digest=st.just("") | names,
     base=st.none() | arrays,
+    site_number=st.none() | st.integers(1, 32),
 )
 UPDATE = Update(
     study_digest="s",
@@ -100,7 +101,7 @@ def test_a_loss_that_is_unknown_travels_as_nan() -> None:
     assert math.isnan(found.held_out_loss)
 
 
-@pytest.mark.parametrize("theirs", [PROTOCOL + 1, PROTOCOL - 1, "1"])
+@pytest.mark.parametrize("theirs", [PROTOCOL + 1, PROTOCOL - 1, "x"])
 def test_another_protocol_is_refused_with_both_numbers_and_what_to_do(theirs: int | str) -> None:
     for record, unpack in (
         (pack_answer(UPDATE), unpack_answer),
@@ -159,6 +160,14 @@ def test_an_instruction_that_promises_a_frozen_model_must_bring_it() -> None:
     record = pack_instruction(Instruction(study="", round_number=1, weights={}, base={}))
     del record["base"]
     with pytest.raises(Unreadable, match="base"):
+        unpack_instruction(record)
+
+
+@pytest.mark.parametrize("number", [33, -1, "3", True])
+def test_a_hospitals_number_that_no_study_gives_is_refused(number: object) -> None:
+    record = pack_instruction(Instruction(study="", round_number=1, weights={}))
+    record.config_records["header"]["site_number"] = number  # type: ignore[assignment]
+    with pytest.raises(Unreadable, match="site_number"):
         unpack_instruction(record)
 
 

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from client.dicom.metadata import manufacturer_number
 from client.dicom.rejection import Reason
 from federation.messages import CountsRequest, Refusal, RefusalCode, SiteCounts
-from federation.statistics import FILES, MANUFACTURERS, REASONS, layout, noise_scale
+from federation.statistics import (
+    FILES,
+    MANUFACTURERS,
+    PRESENCE,
+    REASONS,
+    check_pairs,
+    in_order,
+    layout,
+    noise_scale,
+    pair_layout,
+)
 from federation.wire import (
     PROTOCOL,
     ProtocolMismatch,
@@ -22,11 +32,32 @@ from federation.wire import (
 )
 from model.conditioning import FINDINGS
 
-REQUEST = CountsRequest(findings=("edema", "fracture"))
-SHAPE = layout(REQUEST.findings)
+PAIRS = (("sex", "edema"), ("view", "sex"), ("edema", "fracture"))
+REQUEST = CountsRequest(findings=("edema", "fracture"), pairs=PAIRS)
+SHAPE, PAIR_SHAPE = layout(REQUEST.findings), pair_layout(REQUEST.findings)
 counts = st.none() | st.integers(10, 2**53 - 1)
 tables = st.fixed_dictionaries(
     {name: st.fixed_dictionaries(dict.fromkeys(values, counts)) for name, values in SHAPE.items()}
+)
+PAIR_CELLS = {
+    (one, two): dict.fromkeys(PAIR_SHAPE[one], dict.fromkeys(PAIR_SHAPE[two])) for one, two in PAIRS
+}
+pair_tables = st.fixed_dictionaries(
+    {
+        one: st.fixed_dictionaries(
+            {
+                two: st.fixed_dictionaries(
+                    {
+                        value: st.fixed_dictionaries(dict.fromkeys(PAIR_SHAPE[two], counts))
+                        for value in PAIR_SHAPE[one]
+                    }
+                )
+                for first, two in PAIRS
+                if first == one
+            }
+        )
+        for one, _ in PAIRS
+    }
 )
 answers = st.builds(
     SiteCounts,
@@ -36,6 +67,8 @@ answers = st.builds(
     table=tables,
     min_cell=st.integers(1, 10),
     epsilon=st.none() | st.floats(1e-6, 1e6),
+    max_pairs=st.integers(0, 1000),
+    pairs=pair_tables,
 )
 ANSWER = SiteCounts(
     num_patients=10,
@@ -44,14 +77,21 @@ ANSWER = SiteCounts(
     table={name: dict.fromkeys(values) for name, values in SHAPE.items()},
     min_cell=10,
     epsilon=None,
+    pairs={
+        one: {two: PAIR_CELLS[one, two] for first, two in PAIRS if first == one} for one, _ in PAIRS
+    },
 )
 
 
 @given(st.lists(st.text(min_size=1, max_size=100), unique=True, max_size=5))
 def test_a_request_comes_out_as_it_went_in(names: list[str]) -> None:
     findings = tuple(name for name in names if name not in (*SHAPE, "patients", "files"))
-    request = CountsRequest(findings=findings)
+    request = CountsRequest(findings=findings, pairs=(("view", "sex"), *_some_pairs(findings)))
     assert unpack_counts_request(pack_counts_request(request)) == request
+
+
+def _some_pairs(findings: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [("age", finding) for finding in findings[::2]]
 
 
 @given(answers)
@@ -96,6 +136,43 @@ def test_a_request_that_no_release_writes_is_refused(findings: object) -> None:
         unpack_counts_request(record)
 
 
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        None,
+        "sex",
+        ["sex"],
+        ["sex", "sex"],
+        ["sex", "view"],  # not in the layout's order
+        ["sex", "edema", "sex", "edema"],
+        ["sex", "pneumonia"],
+        ["split", "sex"],
+        ["site", "sex"],
+        ["view", 1],
+        ["view", "sex"] * 1001,
+    ],
+)
+def test_pairs_that_no_release_asks_for_are_refused(pairs: object) -> None:
+    record = pack_counts_request(REQUEST)
+    header = record.config_records["header"]
+    del header["pairs"]
+    if pairs is not None:
+        header["pairs"] = pairs if pairs != ["view", 1] else [1, 2]  # type: ignore[assignment]
+    with pytest.raises(Unreadable, match="pairs"):
+        unpack_counts_request(record)
+
+
+def test_a_pair_has_one_order_whoever_names_it() -> None:
+    assert in_order("edema", "view", FINDINGS) == in_order("view", "edema", FINDINGS)
+    check_pairs([in_order("edema", "view", FINDINGS)], FINDINGS)
+
+
+def test_in_tables_of_two_findings_are_there_or_not() -> None:
+    assert PAIR_SHAPE["edema"] == PRESENCE
+    assert PAIR_SHAPE["view"] == SHAPE["view"]
+    assert "split" not in PAIR_SHAPE
+
+
 TABLE, FILE = [-1] * sum(map(len, SHAPE.values())), [20] * len(FILES)
 
 
@@ -117,6 +194,11 @@ TABLE, FILE = [-1] * sum(map(len, SHAPE.values())), [20] * len(FILES)
         ("table", [3, *TABLE[1:]]),
         ("table", [float(count) for count in TABLE]),
         ("table", ["DOE^JANE"] * len(TABLE)),
+        ("pairs", [-1] * 15),
+        ("pairs", [-1] * 17),
+        ("pairs", [3, *[-1] * 15]),
+        ("max_pairs", -1),
+        ("max_pairs", "1"),
         ("min_cell", 0),
         ("min_cell", "10"),
         ("epsilon", -1.0),
@@ -134,7 +216,8 @@ def test_counts_that_no_release_sends_are_refused_with_the_fields_name(
 
 
 @pytest.mark.parametrize(
-    "name", ["num_patients", "num_files", "files", "table", "min_cell", "epsilon"]
+    "name",
+    ["num_patients", "num_files", "files", "table", "min_cell", "epsilon", "max_pairs", "pairs"],
 )
 def test_counts_without_a_field_are_refused_with_the_fields_name(name: str) -> None:
     record = pack_counts(ANSWER, REQUEST)
@@ -177,3 +260,4 @@ def test_a_finding_cannot_take_the_name_of_another_attribute() -> None:
 
 def test_noise_covers_one_count_of_every_attribute_and_the_number_of_patients() -> None:
     assert noise_scale(FINDINGS, 0.5) == (6 + 14 + 1) * 2
+    assert noise_scale(FINDINGS, 0.5, max_pairs=39) == (6 + 14 + 1 + 39) * 2

@@ -161,3 +161,9 @@ def test_an_unexpected_tensor_is_named() -> None:
 def test_another_dtype_is_named() -> None:
     with pytest.raises(WrongTensor, match=r"tensor w is float64 \(2,\), expected float32 \(2,\)"):
         check_same_tensors({"w": np.zeros(2)}, {"w": (2,)})
+
+
+@pytest.mark.parametrize("metadata", [{}, {"study": "none"}])
+def test_a_file_without_tensors_can_be_read_back(tmp_path: Path, metadata: dict[str, str]) -> None:
+    save_arrays(tmp_path / "empty.safetensors", {}, metadata)
+    assert load_arrays(tmp_path / "empty.safetensors") == {}

@@ -1,5 +1,6 @@
 """Pictures on one sheet, with the right greys in the right places."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model.pictures import sample_grid, save_png
+from model.pictures import encode_png, sample_grid, save_png
 
 
 def test_pictures_lie_row_by_row_between_thin_lines() -> None:
@@ -37,3 +38,14 @@ def test_a_saved_picture_is_read_back_unchanged(tmp_path: Path) -> None:
     save_png(tmp_path / "grid.png", picture)
     with Image.open(tmp_path / "grid.png") as file:
         np.testing.assert_array_equal(np.asarray(file), picture)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_an_encoded_picture_keeps_every_bit_and_says_what_it_is(
+    kind: type[np.unsignedinteger],
+) -> None:
+    largest = np.iinfo(kind).max
+    picture = np.array([[0, 1, largest], [largest - 1, 7, 300 % largest]], dtype=kind)
+    with Image.open(BytesIO(encode_png(picture, {"Description": "grey, 70 %"}))) as file:
+        np.testing.assert_array_equal(np.asarray(file), picture)
+        assert file.text["Description"] == "grey, 70 %"  # type: ignore[attr-defined]

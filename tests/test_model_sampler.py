@@ -129,7 +129,7 @@ def test_the_noise_of_a_picture_does_not_depend_on_what_is_drawn_beside_it() -> 
 
 
 def test_the_steps_lie_where_training_put_its_noise_levels() -> None:
-    assert time_grid(2, 64) == [1.0, 0.2, 0.0]
+    assert time_grid(2, 64) == [1.0, 0.5, 0.0]
     assert time_grid(2, 512) == pytest.approx([1.0, 2 / 3, 0.0])
 
 

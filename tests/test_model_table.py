@@ -49,10 +49,29 @@ def test_attention_is_counted(rows: dict[str, SizeRow]) -> None:
 
 
 @pytest.mark.slow
+def test_half_the_bytes_travel_in_half_precision(rows: dict[str, SizeRow]) -> None:
+    for row in rows.values():
+        assert 2 * row.half_update_bytes == row.update_bytes
+        assert 2 * row.half_adapter_bytes == row.adapter_bytes
+
+
+@pytest.mark.slow
+def test_an_adapter_of_the_largest_size_trains_in_an_eighth_of_the_memory(
+    rows: dict[str, SizeRow],
+) -> None:
+    largest = rows["xl-1.3b"]
+    # 16 bytes a parameter for weights, gradients and moments, 2 for the copy in bfloat16.
+    assert largest.state_bytes == 18 * 1_336_646_656
+    assert largest.adapter_state_bytes == 2 * 1_336_646_656 + 16 * 15_527_936
+    assert largest.recomputed_activation_bytes < 0.1 * largest.activation_bytes
+    assert largest.recomputed_flops == 4 * largest.forward_flops
+
+
+@pytest.mark.slow
 def test_the_printed_table_has_one_aligned_line_per_size(rows: dict[str, SizeRow]) -> None:
     lines = render_table(list(rows.values())).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert [line.split()[0] for line in lines] == ["size", *rows]
-    expected = ["xl-1.3b", "512", "1,336,646,656", "1,056", "3.001", "9.003"]
-    assert lines[-1].split()[:6] == expected
-    assert lines[-1].endswith("5,346.6 MB     62.1 MB")
+    expected = ["xl-1.3b", "512", "1,336,646,656", "1,056", "3.001", "9.003", "12.004", "24.060"]
+    assert lines[-1].split()[:8] == expected
+    assert lines[-1].split()[-4:] == ["5,346.6", "2,673.3", "62.1", "31.1"]

@@ -1,5 +1,6 @@
 """The network: counted, shaped, reproducible, and without a path from one record to another."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -191,9 +192,15 @@ def angles_of(rows: int, columns: int, num_unplaced: int = 0) -> tuple[Tensor, T
     return rotation(rows, columns, num_unplaced=num_unplaced, head_dim=32, device=cpu)
 
 
+def turns_of(rows: int, columns: int) -> Tensor:
+    """The angle of every token and every pair of channels."""
+    cosine, sine = angles_of(rows, columns)
+    return torch.atan2(sine[:, 16:], cosine[:, 16:])
+
+
 def test_the_middle_of_four_small_patches_turns_like_the_large_patch_they_fill() -> None:
-    large = torch.atan2(*reversed(angles_of(2, 2)))[0]
-    small = torch.atan2(*reversed(angles_of(4, 4))).view(4, 4, 16)[:2, :2].mean(dim=(0, 1))
+    large = turns_of(2, 2)[0]
+    small = turns_of(4, 4).view(4, 4, 16)[:2, :2].mean(dim=(0, 1))
     slow = slice(2, 8)  # angles that stay below half a turn, so that their mean has a meaning
     torch.testing.assert_close(small[slow], large[slow], atol=1e-5, rtol=1e-5)
 
@@ -201,8 +208,8 @@ def test_the_middle_of_four_small_patches_turns_like_the_large_patch_they_fill()
 def test_rotation_keeps_lengths_and_sees_only_distances() -> None:
     generator = torch.Generator().manual_seed(2)
     query, key = torch.randn(2, 32, generator=generator)
-    grid = rotate(query.expand(1, 64, 1, 32), angles_of(8, 8))[0, :, 0]
-    keys = rotate(key.expand(1, 64, 1, 32), angles_of(8, 8))[0, :, 0]
+    grid = rotate(query.expand(1, 1, 64, 32), angles_of(8, 8))[0, 0]
+    keys = rotate(key.expand(1, 1, 64, 32), angles_of(8, 8))[0, 0]
     torch.testing.assert_close(grid.norm(dim=1), query.norm().expand(64))
     scores = (grid @ keys.T).view(8, 8, 8, 8)
     torch.testing.assert_close(scores[0, 0, 2, 3], scores[4, 3, 6, 6], atol=1e-4, rtol=1e-4)
@@ -210,10 +217,26 @@ def test_rotation_keeps_lengths_and_sees_only_distances() -> None:
 
 
 def test_tokens_without_a_place_do_not_turn() -> None:
-    heads = torch.randn(1, 7, 2, 32, generator=torch.Generator().manual_seed(3))
+    heads = torch.randn(1, 2, 7, 32, generator=torch.Generator().manual_seed(3))
     turned = rotate(heads, angles_of(2, 2, num_unplaced=3))
-    assert torch.equal(turned[:, :3], heads[:, :3])
-    assert not torch.equal(turned[:, 3:], heads[:, 3:])
+    assert torch.equal(turned[:, :, :3], heads[:, :, :3])
+    assert not torch.equal(turned[:, :, 3:], heads[:, :, 3:])
+
+
+def test_a_pair_of_channels_turns_by_its_angle() -> None:
+    heads = torch.randn(1, 1, 4, 32, generator=torch.Generator().manual_seed(3))
+    turned = rotate(heads, angles_of(2, 2))
+    before, after = (torch.complex(part[..., :16], part[..., 16:]) for part in (heads, turned))
+    torch.testing.assert_close(after, before * torch.exp(1j * turns_of(2, 2)))
+
+
+def test_a_patch_turns_forward_by_the_place_of_its_middle() -> None:
+    heads = torch.zeros(1, 1, 1, 32)
+    heads[..., 0] = 1.0  # the fastest pair of the half that turns with the row
+    turned = rotate(heads, angles_of(1, 1))
+    # A single patch has its middle at 8 of the reference grid's 16.
+    found = turned[0, 0, 0, [0, 16]]
+    torch.testing.assert_close(found, torch.tensor([math.cos(8.0), math.sin(8.0)]))
 
 
 def test_sampling_in_inference_mode_does_not_spoil_later_training() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.small_cells import withhold_below, withhold_small
+from privacy.small_cells import in_steps, withhold_below, withhold_small
 
 cells = st.lists(st.integers(0, 45), min_size=1, max_size=6)
 limits = st.integers(1, 12)
@@ -85,3 +85,17 @@ def test_with_the_smallest_limit_counts_are_exact() -> None:
 
 def test_noised_counts_are_given_as_they_are_unless_they_are_small() -> None:
     assert withhold_below([-3, 0, 9, 10, 123], min_cell=10) == (None, None, None, 10, 123)
+
+
+@given(counts=cells, min_cell=limits, data=st.data())
+def test_a_small_count_leaves_no_trace_in_steps(
+    counts: list[int], min_cell: int, data: st.DataObject
+) -> None:
+    given = in_steps(counts, min_cell=min_cell)
+    others = [
+        data.draw(st.integers(0, min_cell - 1)) if count < min_cell else count for count in counts
+    ]
+    assert in_steps(others, min_cell=min_cell) == given
+    for count, shown in zip(counts, given, strict=True):
+        assert (shown is None) == (count < min_cell)
+        assert shown is None or (shown % min_cell == 0 and shown <= count < shown + min_cell)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import MethodType
 from typing import NoReturn, cast
 
 import pytest
@@ -13,6 +14,7 @@ from federation.config import FullStage, LocalTraining, StudyConfig
 from federation.files import AlreadyRunning
 from server.aggregation import QuorumNotMet
 from server.app import conduct
+from server.hospitals import Hospitals
 from server.rounds import Diverged
 from server.state import GlobalState
 from server.store import DamagedRound, StudyStore
@@ -77,6 +79,22 @@ def test_a_study_is_finished_only_after_its_models_are_written(
     conduct(store, GRID)
     assert seen == [("", "", True)]
     assert float(store.fact("finished")) > 0
+
+
+def test_hospitals_get_the_numbers_that_the_store_keeps(
+    study_of: StudyOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sees_two_hospitals(_: StudyStore, ask: MethodType, __: object) -> NoReturn:
+        hospitals = cast("Hospitals", ask.__self__)
+        told.extend(hospitals.number_site(site) for site in ("north", "east", "north"))
+        raise QuorumNotMet(round_number=1, admitted=0, required=2)
+
+    told: list[int | None] = []
+    monkeypatch.setattr(server.app, "run_study", sees_two_hospitals)
+    store = StudyStore.create(tmp_path, study_of(STAGE))
+    conduct(store, GRID)
+    assert told == [1, 2, 1]
+    assert store.site_numbers() == {"north": 1, "east": 2}
 
 
 def test_a_defect_leaves_the_study_neither_finished_nor_stopped(

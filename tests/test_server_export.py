@@ -61,6 +61,17 @@ def test_the_exported_model_is_the_last_rounds_with_its_lineage(
     assert not adapter_path(store).exists()
 
 
+def test_a_model_knows_the_numbers_of_the_hospitals_that_made_it(
+    study_of: StudyOf, memory_path: Path, random_weights: Arrays
+) -> None:
+    store, state = finished(memory_path, study_of(FULL, LORA), random_weights)
+    for site in ("c", "b", "a"):  # c was numbered and never admitted
+        store.number_site(site)
+    export_models(store, state)
+    assert load_model(model_path(store))[1].site_numbers == {"a": 3}
+    assert load_weights(adapter_path(store))[1].site_numbers == {"b": 2, "a": 3}
+
+
 def test_the_moving_average_is_exported_where_there_is_one(
     study_of: StudyOf, memory_path: Path, random_weights: Arrays
 ) -> None:

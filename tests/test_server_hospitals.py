@@ -1,7 +1,7 @@
 """The conversation with hospitals over Flower's grid, with a grid and a clock that the test moves."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
@@ -23,6 +23,7 @@ from server.rounds import Answered, Asked, Event
 
 WEIGHTS = {"w": np.ones(4, np.float32)}
 BASE = {"b": np.ones(100, np.float32)}
+NO_NUMBERS: Mapping[str, int] = {}
 FULL = Instruction(study="{}", round_number=1, weights=WEIGHTS)
 LORA = Instruction(study="{}", round_number=1, weights=WEIGHTS, base=BASE, base_digest="digest")
 UPDATE = Update(
@@ -162,8 +163,16 @@ def rules(num_sites: int, min_sites: int) -> RoundRules:
     )
 
 
+def hospitals_of(
+    grid: FakeGrid, num_sites: int, *, min_sites: int = 1, numbers: Mapping[str, int] = NO_NUMBERS
+) -> Hospitals:
+    return Hospitals(
+        grid=cast("Grid", grid), rules=rules(num_sites, min_sites), number_site=numbers.get
+    )
+
+
 def talk(grid: FakeGrid, instruction: Instruction = FULL, *, min_sites: int = 1) -> list[Event]:
-    hospitals = Hospitals(grid=cast("Grid", grid), rules=rules(len(grid.behaviour), min_sites))
+    hospitals = hospitals_of(grid, len(grid.behaviour), min_sites=min_sites)
     return list(hospitals.ask(instruction))
 
 
@@ -181,6 +190,13 @@ def test_every_connected_hospital_is_asked_once_and_heard() -> None:
     assert grid.asked() == ["a", "b"]
     assert [event.bytes_down for event in events if isinstance(event, Asked)] == [16, 16]
     assert all(isinstance(answer, Update) for answer in answers(events).values())
+
+
+def test_every_hospital_is_told_its_own_number_and_no_others() -> None:
+    grid = grid_of(a=trains, b=trains, c=trains)
+    list(hospitals_of(grid, 3, numbers={"b": 1, "a": 2}).ask(FULL))
+    told = {site: unpack_instruction(message.content) for site, message in grid.sent}
+    assert {site: told[site].site_number for site in told} == {"a": 2, "b": 1, "c": None}
 
 
 def test_a_round_ends_when_all_expected_hospitals_have_answered(clock: Clock) -> None:
@@ -319,7 +335,7 @@ def carries_base(grid: FakeGrid) -> list[bool]:
 
 def test_the_frozen_model_is_sent_until_a_hospital_has_answered_and_then_no_more() -> None:
     grid = grid_of(a=trains)
-    hospitals = Hospitals(grid=cast("Grid", grid), rules=rules(1, 1))
+    hospitals = hospitals_of(grid, 1)
     bytes_down = [
         event.bytes_down
         for _ in range(3)
@@ -332,7 +348,7 @@ def test_the_frozen_model_is_sent_until_a_hospital_has_answered_and_then_no_more
 
 def test_a_hospital_that_refused_is_sent_the_frozen_model_again() -> None:
     grid = grid_of(a=one_after_the_other(refuses(RefusalCode.NO_CACHE), trains))
-    hospitals = Hospitals(grid=cast("Grid", grid), rules=rules(1, 1))
+    hospitals = hospitals_of(grid, 1)
     for _ in range(2):
         list(hospitals.ask(LORA))
     assert carries_base(grid) == [True, True]
@@ -340,7 +356,7 @@ def test_a_hospital_that_refused_is_sent_the_frozen_model_again() -> None:
 
 def test_a_hospital_that_has_lost_the_frozen_model_gets_it_in_the_same_round() -> None:
     grid = grid_of(a=one_after_the_other(trains, refuses(RefusalCode.BASE_MISSING), trains))
-    hospitals = Hospitals(grid=cast("Grid", grid), rules=rules(1, 1))
+    hospitals = hospitals_of(grid, 1)
     list(hospitals.ask(LORA))
     assert isinstance(answers(hospitals.ask(LORA))["a"], Update)
     assert carries_base(grid) == [True, False, True]
@@ -362,7 +378,7 @@ def test_a_node_without_a_name_is_asked_for_it_once() -> None:
         return Message(RecordDict({"site": ConfigRecord({"name": "a"})}), reply_to=message)
 
     grid = FakeGrid(behaviour={"": trains, "query": query}, online={""})
-    hospitals = Hospitals(grid=cast("Grid", grid), rules=rules(1, 1))
+    hospitals = hospitals_of(grid, 1)
     for _ in range(2):
         assert answers(hospitals.ask(FULL)).keys() == {"a"}
     assert questions == ["query.name"]

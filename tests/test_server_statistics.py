@@ -37,6 +37,8 @@ ANSWERS: dict[str, CountsAnswer] = {
         table={name: dict.fromkeys(values) for name, values in SHAPE.items()},
         min_cell=10,
         epsilon=None,
+        max_pairs=2,
+        pairs={"sex": {"edema": {"F": {"not_present": 40, "present": None}}}},
     ),
     "south": Refusal(code=RefusalCode.STATISTICS, reason="words"),
 }
@@ -83,10 +85,11 @@ def test_answers_come_back_as_the_run_wrote_them(
     study: StudyConfig, flower: SimpleNamespace, tmp_path: Path
 ) -> None:
     flower.run = answers
-    assert gather(tmp_path, study, wait_seconds=1.0) == ANSWERS
+    pairs = (("sex", "edema"), ("view", "age"))
+    assert gather(tmp_path, study, pairs=pairs, wait_seconds=1.0) == ANSWERS
     assert flower.configs == [{"study": study_digest(study), "task": "statistics"}]
     question = read_question(statistics_folder(tmp_path, study_digest(study)))
-    assert question.request == CountsRequest(findings=study.findings)
+    assert question.request == CountsRequest(findings=study.findings, pairs=pairs)
     assert (question.sites, question.wait_seconds) == (("north", "south"), 1.0)
 
 

@@ -71,7 +71,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
                 layout, name, image_size=IMAGE_SIZE, port=endpoint.port, ca_path=endpoint.ca_path
             )
         profile = yaml.safe_load(layout.profile(shares).read_text())
-        policy = {"share": True, "min_cell": 5, "epsilon": 50.0}
+        policy = {"share": True, "min_cell": 5, "epsilon": 50.0, "max_pairs": 2}
         layout.profile(shares).write_text(yaml.safe_dump(profile | {"statistics": policy}))
         key = make_node_key(root / "z", ABSENT)
         publish_public_key(key, layout.coordinator / "roster" / f"{ABSENT}.pub")
@@ -95,6 +95,8 @@ def test_the_command_prints_who_shares_and_keeps_every_patient_out_of_it(
     assert (name, others) == ("patients", ["not", "shared", "no", "answer", given])
     (kept,) = (layout.hospital(federation.shares) / "state" / "statistics").glob("*.json")
     assert json.loads(kept.read_text())["num_patients"] == int(given) > 10
+    assert len(json.loads(kept.read_text())["pairs"]) > 0
+    assert " of 39 tables of two attributes" in out
     assert f"{federation.silent}: not shared: " in out
     assert f"{ABSENT}: no answer: " in out
     assert not (layout.hospital(federation.silent) / "state" / "statistics").exists()

@@ -2,7 +2,7 @@
 
 import json
 
-from federation.messages import CountsAnswer, Refusal, RefusalCode, SiteCounts
+from federation.messages import CountsAnswer, PairTables, Refusal, RefusalCode, SiteCounts
 from federation.statistics import FILES, layout
 from server.statistics_table import facts, render
 
@@ -13,6 +13,8 @@ def counts_of(
     *,
     patients: int | None,
     epsilon: float | None = None,
+    max_pairs: int = 0,
+    pairs: PairTables | None = None,
     files: dict[str, int] | None = None,
     **given: dict[str, int],
 ) -> SiteCounts:
@@ -25,6 +27,8 @@ def counts_of(
         table={name: dict.fromkeys(shape[name]) | given.get(name, {}) for name in shape},
         min_cell=10,
         epsilon=epsilon,
+        max_pairs=max_pairs,
+        pairs=pairs or {},
     )
 
 
@@ -110,3 +114,30 @@ def test_a_program_gets_everything_with_null_for_withheld() -> None:
 def test_a_hospital_with_few_patients_says_that_they_are_few() -> None:
     text = render({"a": counts_of(patients=None)}, FINDINGS)
     assert cells(text, "patients") == ["<10", "0+"]
+
+
+PAIRS: PairTables = {
+    "sex": {"edema": {"F": {"not_present": 40, "present": None}, "M": {"not_present": None, "present": None}}},
+    "age": {"edema": {"0-9": {"not_present": None, "present": None}}},
+}  # fmt: skip
+
+
+def test_a_column_says_how_many_tables_of_two_came_and_how_wide_they_make_the_noise() -> None:
+    answers = {
+        "f": counts_of(patients=50, epsilon=1.0, max_pairs=8, pairs=PAIRS),
+        "g": counts_of(patients=50, pairs=PAIRS),
+    }
+    notes = render(answers, FINDINGS).split("\n\n")[1].splitlines()
+    assert (
+        "no more than 48 (epsilon 1)" in notes[0]
+    )  # of scale 16, where 8 without the tables of two
+    assert notes[0].endswith("; 1 of 2 tables of two attributes")
+    assert notes[1].endswith("a multiple of 10; 1 of 2 tables of two attributes")
+
+
+def test_a_program_gets_the_tables_of_two_and_what_they_are_tables_of() -> None:
+    answers = {"f": counts_of(patients=50, max_pairs=8, pairs=PAIRS)}
+    content = json.loads(json.dumps(facts(answers, FINDINGS)))
+    assert content["findings"] == ["edema"]
+    assert content["hospitals"]["f"]["pairs"] == PAIRS
+    assert content["hospitals"]["f"]["max_pairs"] == 8

@@ -11,6 +11,7 @@ import pytest
 from federation.config import FullStage, LocalTraining, LoraStage, StudyConfig, study_digest
 from federation.files import AlreadyRunning
 from model.arrays import Arrays, digest_arrays
+from model.conditioning import NUM_SITES
 from server.state import GlobalState
 from server.store import (
     TENSORS,
@@ -184,3 +185,25 @@ def test_a_round_cannot_be_committed_twice(store: StudyStore) -> None:
     commit(store, 1)
     with pytest.raises(sqlite3.IntegrityError):
         commit(store, 1)
+
+
+def test_a_hospital_keeps_the_number_it_got_at_first_sight(
+    study_of: StudyOf, memory_path: Path
+) -> None:
+    study = study_of(FULL)
+    store = StudyStore.create(memory_path, study)
+    assert [store.number_site(site) for site in ("north", "east", "north")] == [1, 2, 1]
+    again = StudyStore.create(memory_path, study)
+    assert [again.number_site(site) for site in ("south", "east")] == [3, 2]
+    assert find_study(memory_path, study_digest(study)).site_numbers() == {
+        "north": 1,
+        "east": 2,
+        "south": 3,
+    }
+
+
+def test_a_hospital_beyond_the_last_number_has_none(store: StudyStore) -> None:
+    sites = [f"site-{number}" for number in range(NUM_SITES + 2)]
+    assert [store.number_site(site) for site in sites] == [*range(1, NUM_SITES + 1), None, None]
+    assert store.number_site(sites[-1]) is None
+    assert store.number_site(sites[0]) == 1

@@ -46,6 +46,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return str(len(flower.configs))
 
     monkeypatch.setattr(server.watch, "submit_run", submit)
+    monkeypatch.setattr(server.watch, "registered_sites", lambda _: ("north", "south"))
     return flower
 
 
@@ -90,6 +91,22 @@ def test_a_run_that_died_is_followed_by_another_for_the_same_study(
     assert submitted.configs == [{"study": study_digest(study)}] * 3
     assert len(store.rounds()) == 2
     assert looks[-1] == 2
+
+
+def test_hospitals_of_the_roster_have_their_numbers_before_anybody_connects(
+    study: StudyConfig, submitted: SimpleNamespace, memory_path: Path
+) -> None:
+    seen: list[dict[str, int]] = []
+
+    def connect_backwards(store: StudyStore) -> None:
+        seen.append(store.site_numbers())
+        assert (store.number_site("south"), store.number_site("late")) == (2, 3)
+        finish(store)
+
+    submitted.behaviour = iter([connect_backwards])
+    store = run_to_end(memory_path, study, on_change=quiet)
+    assert seen == [{"north": 1, "south": 2}]
+    assert store.site_numbers() == {"north": 1, "south": 2, "late": 3}
 
 
 def test_a_finished_study_is_not_submitted_again(

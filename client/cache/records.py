@@ -32,7 +32,7 @@ from client.cache.layout import (
 from client.cache.seal import Seal, SealBroken, unsealed
 from client.config import SiteConfig
 from client.tally import Tally
-from model.conditioning import Schema
+from model.conditioning import NULL, Schema
 
 __all__ = [
     "CacheDamaged",
@@ -80,6 +80,12 @@ class Records:
     def num_training(self) -> int:
         """Records that are not held out."""
         return len(self) - int(self.held_out.sum())
+
+    def at_site(self, number: int | None) -> "Records":
+        """The same records with the hospital's number in the study, which no cache holds, in their rows."""
+        rows = self.rows.copy()
+        rows[:, Schema(self.findings).names.index("site")] = number or NULL
+        return replace(self, rows=rows)
 
     def batch(self, indices: NDArray[np.integer]) -> tuple[Tensor, Tensor]:
         """Copy some records, ready for the network.

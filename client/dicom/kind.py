@@ -50,6 +50,8 @@ def check_kind(header: Dataset, policy: ReadPolicy) -> None:
         raise Refused(Reason.SECONDARY)
     if is_raw(header) and not policy.for_processing:
         raise Refused(Reason.RAW)
+    if words(header, "SyntheticData") == "YES" and not policy.synthetic:
+        raise Refused(Reason.SYNTHETIC)
     _check_content(header)
 
 

@@ -23,6 +23,9 @@ class ReadPolicy:
     """Whether raw detector pictures (DX for processing) are used, once made fit to look at."""
     secondary_capture: bool = True
     """Whether radiographs that were captured a second time (scanned, exported) are used."""
+    synthetic: bool = False
+    """Whether pictures are used that say they were made by a program. A model that learns from what models
+    draw forgets what is rare."""
     min_age: int = 0
     """Years; radiographs of patients known to be younger are not used."""
     ethnic_groups: Mapping[str, str] = field(default_factory=dict)

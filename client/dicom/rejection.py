@@ -21,6 +21,7 @@ class Reason(StrEnum):
     SECONDARY = "secondary"
     TOO_YOUNG = "too_young"
     BURNED_IN = "burned_in"
+    SYNTHETIC = "synthetic"
     MULTI_FRAME = "multi_frame"
     COLOUR = "colour"
     TOO_LARGE = "too_large"
@@ -53,6 +54,7 @@ _PHRASES = {
     Reason.SECONDARY: "captured a second time",
     Reason.TOO_YOUNG: "of younger patients",
     Reason.BURNED_IN: "with burned-in text",
+    Reason.SYNTHETIC: "made by a program",
     Reason.MULTI_FRAME: "with several frames",
     Reason.COLOUR: "in colour",
     Reason.TOO_LARGE: "too large",

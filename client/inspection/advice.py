@@ -69,6 +69,10 @@ REFUSALS: Mapping[Reason, Advice] = {
         "The header says that a name or other text is part of the picture.",
         "Export them without the text; they are never used as they are.",
     ),
+    Reason.SYNTHETIC: Advice(
+        "The header says that a program made the picture, and the profile does not ask for those.",
+        "Keep generated pictures out of the data folder: a model must not learn from what models draw.",
+    ),
     Reason.MULTI_FRAME: Advice("Several pictures in one file, such as a film loop.", _NOTHING),
     Reason.COLOUR: Advice("A picture in colour, so not a plain radiograph.", _NOTHING),
     Reason.TOO_LARGE: Advice(

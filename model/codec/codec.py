@@ -10,21 +10,24 @@ from torch import Tensor
 class Codec(Protocol):
     """Frozen; holds nothing that training changes."""
 
-    num_channels: int
-    """Channels of a latent picture."""
+    @property
+    def num_channels(self) -> int:
+        """Channels of a latent picture."""
 
-    factor: int
-    """Pixels of a radiograph along one pixel of a latent picture."""
+    @property
+    def factor(self) -> int:
+        """Pixels of a radiograph along one pixel of a latent picture."""
 
-    digest: str | None
-    """What names the codec's weights; None where it has none."""
+    @property
+    def digest(self) -> str | None:
+        """What names the codec's weights; None where it has none."""
 
     def encode(
         self, images: Float[Tensor, "batch 1 height width"]
     ) -> Float[Tensor, "batch channel latent_height latent_width"]:
-        """Latents of about unit scale from pixels in [-1, 1]."""
+        """Latents of about unit scale from pixels in [-1, 1], on the device of the pixels."""
 
     def decode(
         self, latents: Float[Tensor, "batch channel latent_height latent_width"]
     ) -> Float[Tensor, "batch 1 height width"]:
-        """Pixels from latents; not clipped."""
+        """Pixels from latents, on the device of the latents; not clipped."""

@@ -160,7 +160,8 @@ def undisturbed_digest(study: StudyConfig, layout: Layout, names: list[str], sta
             cache = fresh.state_path / "cache"
             if not cache.exists():
                 cache.symlink_to(site.state_path / "cache")
-            yield Answered(site=site.site_name, answer=answer(fresh, instruction))
+            numbered = replace(instruction, site_number=store.number_site(site.site_name))
+            yield Answered(site=site.site_name, answer=answer(fresh, numbered))
 
     store = StudyStore.create(state / "coordinator", study)
     run_study(store, ask, starting_weights)

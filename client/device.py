@@ -1,0 +1,42 @@
+"""Where a hospital trains, and in which arithmetic."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+
+def best_device() -> torch.device:
+    """The hospital's GPU if it has one that works, otherwise its processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the network's parameters lie; the processor for one that has none."""
+    devices = (parameter.device for parameter in network.parameters())
+    return next(devices, torch.device("cpu"))
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Network arithmetic in bf16 where the device has it; fp32 otherwise."""
+    if precision == "bf16" and has_bf16(device):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def frozen_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """What frozen matrices are kept as: what they would be rounded to at every use."""
+    return torch.bfloat16 if precision == "bf16" and has_bf16(device) else torch.float32
+
+
+def kept_precision(network: nn.Module) -> str:
+    """``bf16`` for a network whose frozen matrices are kept so: it cannot be used in any other."""
+    kept = {parameter.dtype for parameter in network.parameters()}
+    return "bf16" if torch.bfloat16 in kept else "fp32"
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bf16 numbers natively."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001  torch has no public name
