@@ -85,8 +85,8 @@ def test_kept_weights_are_the_trained_ones(
     study = study_of(FullStage(kind="full", num_rounds=1, local=LOCAL))
     caches = [make_hospital(tmp_path, name).state_path / "cache" for name in "ab"]
     path = tmp_path / "alone" / "pooled.safetensors"
-    keep_trained(study, caches, "pooled", path)
-    both = join([open_cache(cache) for cache in caches])
+    keep_trained(study, [(caches[0], 3), (caches[1], None)], "pooled", path)
+    both = join([open_cache(cache).at_site(n) for cache, n in zip(caches, (3, None), strict=True)])
     assert_same(load_arrays(path), train_alone(study, both, "pooled"))
 
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 Plan = Callable[..., SimulationConfig]
 Simulated = tuple[Path, Summary, list[str]]
 NAMES = ["hospital-a", "hospital-b"]
+NUMBERS = {"hospital-a": 1, "hospital-b": 2}
 
 
 def test_each_alternative_is_the_training_of_its_own_records(
@@ -32,7 +33,8 @@ def test_each_alternative_is_the_training_of_its_own_records(
 ) -> None:
     layout, study = Layout(mini_simulation[0]), mini_plan().study
     for name in NAMES:
-        trained = train_alone(study, open_cache(layout.cache(name)), name)
+        records = open_cache(layout.cache(name)).at_site(NUMBERS[name])
+        trained = train_alone(study, records, name)
         kept = load_arrays(layout.alone(name))
         assert trained.keys() == kept.keys()
         for tensor in kept:
@@ -50,7 +52,7 @@ def test_trained_alternatives_are_kept(
         raise AssertionError("a process is started")
 
     monkeypatch.setattr("simulation.compare.get_context", never)
-    train_alternatives(mini_plan().study, NAMES, layout)
+    train_alternatives(mini_plan().study, NAMES, layout, NUMBERS)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert sorted(path.stem for path in before) == [*NAMES, POOLED]
 

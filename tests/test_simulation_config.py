@@ -26,6 +26,17 @@ def test_the_demo_can_be_read() -> None:
     assert plan.study.rounds.num_sites == 3
 
 
+def test_what_shows_the_share_of_pooling_differs_in_its_hospitals_only() -> None:
+    alike, different = (
+        load_simulation(DEMO.with_name(f"{name}.yaml")) for name in ("iid", "non_iid")
+    )
+    first, *others = (replace(site, name="x", seed=0) for site in alike.phantoms)
+    assert others == [first, first]
+    assert replace(alike.study, name="x") == replace(different.study, name="x")
+    assert len({site.prevalence["edema"] for site in alike.phantoms}) == 1
+    assert len({site.style for site in different.phantoms}) == 3
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [

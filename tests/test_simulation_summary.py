@@ -63,10 +63,14 @@ def test_facts_are_plain_numbers() -> None:
     assert (facts["name"], facts["out"], facts["seconds"]) == ("toy", "/out", 61.3)
     assert facts["federated_beats_best_alone"] is True
     assert facts["share_of_pooled_gain"] == pytest.approx(0.875)
+    assert facts["share_of_way_to_pooled"] == pytest.approx(
+        (min(ALONE.values()) - 0.3) / (min(ALONE.values()) - 0.2)
+    )
 
 
 def test_pooling_that_is_no_better_than_the_best_hospital_is_no_goal() -> None:
     comparison = replace(summary(federated=0.30).comparison, pooled=0.45)
+    assert comparison.share_of_way_to_pooled is None
     verdict = replace(summary(federated=0.30), comparison=comparison).verdict()
     assert verdict.endswith("alone (south).")
     assert "pooling" not in verdict

@@ -1,4 +1,4 @@
-"""Drawing radiographs with a saved model: what is repeatable, what a condition does, what is refused."""
+"""The command that draws radiographs: what is repeatable, what a condition does, what is refused."""
 
 import json
 import shutil
@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
+from pydicom.uid import DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage
 
 from model.adapter import adapter_shapes
 from model.arrays import Arrays, digest_arrays
 from model.checkpoint import save_model
-from model.conditioning import FINDINGS, Schema
+from model.conditioning import FINDINGS
 from model.config import AdapterConfig, model_config
 from model.manifest import Manifest
 from model.pictures import SEPARATOR
-from synthesis.generation.wish import UnknownWish, Wish
 
 Command = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -40,8 +41,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays) ->
         sites=("a",),
         parent_digest=None,
         weights_digest=digest_arrays(random_weights),
+        site_numbers={"north": 1, "south": 2},
     )
     save_model(root / "model", random_weights, manifest)
+    save_model(root / "distilled", random_weights, replace(manifest, distilled_steps=3))
     rng = np.random.default_rng(7)
     shapes = adapter_shapes(manifest.model, LORA)
     arrays = {name: rng.normal(0, 0.3, s).astype(np.float32) for name, s in shapes.items()}
@@ -73,6 +76,10 @@ def test_every_part_of_a_wish_changes_the_picture(
 ) -> None:
     wishes: list[list[object]] = [
         [],
+        ["--race", "asian"],
+        ["--manufacturer", "siemens"],
+        ["--manufacturer", 2],
+        ["--site", "south"],
         ["--age", 20],
         ["--age", 80],
         ["--sex", "F"],
@@ -84,6 +91,82 @@ def test_every_part_of_a_wish_changes_the_picture(
     out = tmp_path / "x.png"
     pictures = {picture(fedcxr, folders, out, "--n", 1, *wish) for wish in wishes}
     assert len(pictures) == len(wishes)
+
+
+def test_a_hospital_and_a_maker_are_the_same_by_name_and_by_number(
+    fedcxr: Command, folders: Path, tmp_path: Path
+) -> None:
+    by_name = picture(
+        fedcxr, folders, tmp_path / "1.png", "--site", "south", "--manufacturer", "ge"
+    )
+    by_number = picture(fedcxr, folders, tmp_path / "2.png", "--site", 2, "--manufacturer", 5)
+    assert by_name == by_number
+
+
+def test_every_way_to_sample_changes_the_picture(
+    fedcxr: Command, folders: Path, tmp_path: Path
+) -> None:
+    ways: list[list[object]] = [
+        [],
+        ["--method", "euler"],
+        ["--guidance", 1],
+        ["--guidance", 3],
+        ["--guidance-interval", 0, 0.5],
+    ]
+    out, wish = tmp_path / "x.png", ["--n", 1, "--age", 20, "--view", "AP"]
+    pictures = {picture(fedcxr, folders, out, *wish, *way) for way in ways}
+    assert len(pictures) == len(ways)
+    usual = ["--method", "heun", "--guidance", 1.5, "--guidance-interval", 0.1, 0.9]
+    assert picture(fedcxr, folders, out, *wish, *usual) in pictures
+
+
+def test_a_distilled_model_draws_in_its_own_few_steps_unless_told_otherwise(
+    fedcxr: Command, folders: Path, tmp_path: Path
+) -> None:
+    def drawn(model: str, *words: object) -> bytes:
+        out = tmp_path / "x.png"
+        code, _, err = fedcxr(
+            "generate", folders / model, "--out", out, "--n", 1, "--age", 30, *words
+        )
+        assert (code, err) == (0, "")
+        with Image.open(out) as image:
+            return image.tobytes()
+
+    few = drawn("model", "--steps", 3, "--method", "euler", "--guidance", 1)
+    assert drawn("distilled") == few
+    assert drawn("distilled", "--steps", 4) != few
+    assert drawn("distilled", "--guidance", 2) != few
+
+
+def test_one_radiograph_may_be_a_dicom_file(fedcxr: Command, folders: Path, tmp_path: Path) -> None:
+    out, words = tmp_path / "new" / "x.dcm", ["--steps", 1, "--view", "PA", "--sex", "F"]
+    said = fedcxr("generate", folders / "model", "--out", out, *words)
+    assert said == (0, f"1 radiograph: {out}\n", "")
+    capture = dcmread(out)
+    assert (capture.SOPClassUID, capture.PatientSex) == (SecondaryCaptureImageStorage, "F")
+    first = out.read_bytes()
+    assert fedcxr("generate", folders / "model", "--out", out, *words)[0] == 0
+    assert out.read_bytes() == first
+    assert fedcxr("generate", folders / "model", "--out", out, *words, "--kind", "dx")[0] == 0
+    assert dcmread(out).SOPClassUID == DigitalXRayImageStorageForPresentation
+    assert dcmread(out).pixel_array.tolist() == capture.pixel_array.tolist()
+
+
+def test_prompts_fill_a_sheet_or_a_data_set(fedcxr: Command, folders: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("sex,n\nF,2\nM,\n")
+    words = ["generate", folders / "model", "--prompts", prompts, "--steps", 1]
+    assert fedcxr(*words, "--out", tmp_path / "x.png")[1].startswith("3 radiographs: ")
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.width == 3 * (SIDE + SEPARATOR) - SEPARATOR
+    assert fedcxr(*words, "--out", tmp_path / "x.png", "--n", 3)[1].startswith("5 radiographs: ")
+    folder = tmp_path / "set"
+    code, said, err = fedcxr(*words, "--dataset", folder, "--format", "dicom", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(said) == {"out": str(folder), "n": 3, "seed": 0, "drawn": 3}
+    assert len(list((folder / "images").glob("*.dcm"))) == 3
+    said = fedcxr(*words, "--dataset", folder, "--format", "dicom")[1]
+    assert said == f"3 radiographs: {folder}, 3 of them were there already\n"
 
 
 def test_an_adapter_changes_the_picture(fedcxr: Command, folders: Path, tmp_path: Path) -> None:
@@ -105,32 +188,6 @@ def test_radiographs_lie_side_by_side_in_rows_of_eight(
         assert np.asarray(image)[:SIDE, :SIDE].std() > 0
 
 
-def test_what_is_not_wished_for_is_left_open() -> None:
-    row = Schema().row(Wish(view="AP", findings=("edema=uncertain",)).metadata(Schema()))
-    given = dict(zip(Schema().names, row.tolist(), strict=True))
-    assert {name: value for name, value in given.items() if value and not np.isnan(value)} == {
-        "view": 2.0,
-        "edema": 3.0,
-    }
-    assert np.isnan(given["age"])
-
-
-@pytest.mark.parametrize(
-    ("wish", "sentence"),
-    [
-        (Wish(sex="X"), "'X' is not something this model knows: give one of F, M"),
-        (Wish(view="front"), "give one of PA, AP, LATERAL, OTHER"),
-        (Wish(findings=("cough=present",)), "'cough' is not something this model knows"),
-        (Wish(findings=("edema",)), "give one of absent, present, uncertain, not_mentioned"),
-        (Wish(findings=("edema=huge",)), "'huge' is not something this model knows"),
-    ],
-)
-def test_a_wish_the_model_does_not_know_names_what_it_knows(wish: Wish, sentence: str) -> None:
-    with pytest.raises(UnknownWish) as caught:
-        wish.metadata(Schema())
-    assert sentence in str(caught.value)
-
-
 def test_the_command_draws_and_says_where(fedcxr: Command, folders: Path, tmp_path: Path) -> None:
     out = tmp_path / "two.png"
     words = ["generate", folders / "model", "--out", out, "--n", 2, "--steps", 1, "--seed", 3]
@@ -139,7 +196,7 @@ def test_the_command_draws_and_says_where(fedcxr: Command, folders: Path, tmp_pa
     code, said, err = fedcxr(*words, "--json", "--adapter", folders / "adapter", "--sex", "F")
     assert (code, err) == (0, "")
     assert [json.loads(line) for line in said.splitlines()] == [
-        {"out": str(out), "n": 2, "seed": 3}
+        {"out": str(out), "n": 2, "seed": 3, "drawn": 2}
     ]
     assert out.read_bytes() != first
 
@@ -151,6 +208,16 @@ def test_the_command_draws_and_says_where(fedcxr: Command, folders: Path, tmp_pa
         (["--view", "front"], "'front' is not something"),
         (["--finding", "cough=present"], "'cough' is not something"),
         (["--finding", "edema=big"], "'big' is not something"),
+        (["--race", "x"], "'x' is not something"),
+        (["--site", "west"], "give one of north, south, 1, 2"),
+        (["--manufacturer", "acme"], "'acme' is not something"),
+        (["--finding", "edema"], "write NAME=VALUE"),
+        (["--finding", "edema=present", "--finding", "edema=absent"], "at most once"),
+        (["--guidance-interval", 0.9, 0.1], "the guidance interval is 0.9 to 0.1"),
+        (["--prompts", "none.csv"], "none.csv: it cannot be read"),
+        (["--prompts", "none.csv", "--age", 3], "do not go together"),
+        (["--dataset", "set"], "--out and --dataset do not go together"),
+        (["--n", 1025], "a sheet holds at most 1024 radiographs"),
     ],
 )
 def test_an_unknown_condition_is_refused(
@@ -159,6 +226,30 @@ def test_an_unknown_condition_is_refused(
     out = tmp_path / "x.png"
     assert sentence in refused("generate", folders / "model", "--out", out, *words)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--n", 2], "a DICOM file holds one radiograph, 2 are asked for"),
+        (["--kind", "dx"], "a DX file has to state its view"),
+        (["--kind", "dx", "--view", "OTHER"], "a DX file has to state its view"),
+    ],
+)
+def test_what_no_dicom_file_can_hold_is_refused(
+    refused: Refused, folders: Path, tmp_path: Path, words: list[object], sentence: str
+) -> None:
+    out = tmp_path / "x.dcm"
+    assert sentence in refused("generate", folders / "model", "--out", out, *words)
+    assert not out.exists()
+
+
+def test_a_data_set_of_something_else_is_refused(
+    refused: Refused, folders: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    message = refused("generate", folders / "model", "--dataset", tmp_path)
+    assert "holds something else" in message
 
 
 def test_a_folder_that_is_no_model_is_refused(refused: Refused, tmp_path: Path) -> None:
