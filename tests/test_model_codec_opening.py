@@ -130,9 +130,9 @@ def test_noise_hides_latents_by_how_many_values_they_have() -> None:
 
 
 class Enlarging(PixelCodec):
-    """Latents of four channels, each latent pixel four by four of a radiograph."""
+    """Each latent pixel is four by four of a radiograph."""
 
-    num_channels = 4
+    num_channels = 128**2
     factor = 4
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -171,8 +171,8 @@ def test_a_round_trip_without_a_picture_is_refused() -> None:
 
 
 def test_latents_are_drawn_with_the_steps_of_their_own_number_of_values() -> None:
-    config = model_config("tiny", 16, num_channels=4, codec_factor=4)
-    assert config.noise_size == 8
+    config = model_config("tiny", 16, num_channels=128**2, codec_factor=4)
+    assert config.noise_size == 128 * 4
     network = initial_network(config, Schema(), 1)
     torch.nn.init.normal_(network.head.weight, std=0.1, generator=torch.Generator().manual_seed(2))
     generator = Generator(
@@ -180,12 +180,12 @@ def test_latents_are_drawn_with_the_steps_of_their_own_number_of_values() -> Non
     )
     condition = torch.from_numpy(Schema().null_row())[None]
     sampling = Sampling(num_steps=3, guidance=NO_GUIDANCE, method="euler")
-    noise = starting_noise((4, 4, 4), seed=3, numbers=(0,))
-    latents = sample(network, condition, noise, sampling, image_size=8)
+    noise = starting_noise((128**2, 4, 4), seed=3, numbers=(0,))
+    latents = sample(network, condition, noise, sampling, image_size=512)
     drawn = draw(generator, condition, seed=3, sampling=sampling)
     assert torch.equal(drawn, Enlarging().decode(latents).clamp(-1, 1))
     assert not torch.allclose(
-        latents, sample(network, condition, noise, sampling, image_size=16), atol=1e-3
+        latents, sample(network, condition, noise, sampling, image_size=4), atol=1e-3
     )
 
 
@@ -194,5 +194,5 @@ def test_latents_are_trained_at_the_noise_levels_of_their_own_number_of_values()
         batch = whole_batch((torch.zeros(shape), torch.zeros(shape[0], 20)))
         return draws_of(batch, 2, torch.Generator().manual_seed(1)).t
 
-    assert torch.equal(levels(3, 16, 8, 8), levels(3, 1, 32, 32))
-    assert bool((levels(3, 16, 8, 8) > levels(3, 1, 8, 8)).all())
+    assert torch.equal(levels(3, 16, 96, 96), levels(3, 1, 384, 384))
+    assert bool((levels(3, 16, 96, 96) > levels(3, 1, 96, 96)).all())
