@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from model.evaluation.features import FeaturesUnusable
 from model.evaluation.frechet import Moments, frechet, frechet_infinite, frechet_of_moments
-from model.evaluation.frechet_report import frechet_report
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -70,85 +69,6 @@ def test_the_limit_of_a_shift_is_its_square() -> None:
         normal(1, 1500, 16), normal(2, 1500, 16, at=0.5), generator=np.random.default_rng(3)
     )
     assert limit == pytest.approx(16 * 0.5**2, rel=0.1)
-
-
-def test_a_report_on_equal_distributions_finds_the_floor() -> None:
-    report = frechet_report(
-        normal(1, 600, 8),
-        normal(2, 600, 8),
-        patients=np.arange(600),
-        generator=np.random.default_rng(3),
-        num_resamples=25,
-    )
-    assert report.num_real == report.num_synthetic == 300
-    assert report.interval.low < report.floor < report.interval.high
-    assert report.interval.low < report.value < report.interval.high
-
-
-def test_a_report_on_other_pictures_lies_above_the_floor() -> None:
-    report = frechet_report(
-        normal(1, 600, 8),
-        normal(2, 200, 8, at=0.5),
-        patients=np.arange(600),
-        generator=np.random.default_rng(3),
-        num_resamples=25,
-    )
-    assert report.num_real == 200
-    assert report.floor < report.interval.low < 8 * 0.5**2 < report.interval.high
-    assert report.extrapolated == pytest.approx(8 * 0.5**2, rel=0.3)
-
-
-def test_the_floor_is_between_different_patients() -> None:
-    """Two records of a patient are one picture here: were they parted, the floor would be half as high."""
-    people = normal(1, 100, 8)
-    twice, patients = np.repeat(people, 2, axis=0), np.repeat(np.arange(100), 2)
-    parted = frechet_report(
-        twice,
-        normal(2, 100, 8),
-        patients=patients,
-        generator=np.random.default_rng(3),
-        num_resamples=2,
-    )
-    alone = frechet_report(
-        people,
-        normal(2, 50, 8),
-        patients=np.arange(100),
-        generator=np.random.default_rng(3),
-        num_resamples=2,
-    )
-    assert parted.num_real == 100
-    assert parted.floor == pytest.approx(alone.floor, rel=0.3)
-
-
-def test_the_interval_holds_the_value_although_resamples_repeat_records() -> None:
-    report = frechet_report(
-        normal(1, 100, 32),
-        normal(2, 50, 32),
-        patients=np.arange(100),
-        generator=np.random.default_rng(3),
-        num_resamples=25,
-    )
-    assert report.interval.low < report.value < report.interval.high
-
-
-@pytest.mark.slow
-def test_the_interval_holds_the_value_of_other_radiographs_of_the_same_kind() -> None:
-    """Over 24 hospitals, 95 % of the intervals should hold the mean value; chance allows 19."""
-    reports = [
-        frechet_report(
-            normal(seed, 120, 6),
-            normal(seed + 1000, 120, 6, at=0.3),
-            patients=np.arange(120),
-            generator=np.random.default_rng(seed),
-            num_resamples=25,
-        )
-        for seed in range(24)
-    ]
-    mean = np.mean([report.value for report in reports])
-    holding = sum(report.interval.low <= mean <= report.interval.high for report in reports)
-    assert holding >= 19
-    widths = [report.interval.high - report.interval.low for report in reports]
-    assert np.mean(widths) < 8 * np.std([report.value for report in reports])
 
 
 def test_one_record_is_refused() -> None:

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.evaluation.auroc import auroc, average_precision, delong
+from model.evaluation.auroc import auroc
 from model.evaluation.binomial import at_least, exact_interval
 from model.evaluation.bootstrap import bootstrap_interval, percentile_interval, resamples
-from model.evaluation.calibration import calibration_error
 
 tied = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=30)
 
@@ -27,60 +26,6 @@ def test_the_area_is_the_share_of_pairs_in_order(records: list[tuple[int, bool]]
         return
     wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a in high for b in low]
     assert found == pytest.approx(np.mean(wins))
-
-
-def test_the_precision_of_a_known_ranking() -> None:
-    # found at ranks 1, 3 and 6: (1/1 + 2/3 + 3/6) / 3
-    labels = np.array([True, False, True, False, False, True])
-    assert average_precision(-np.arange(6.0), labels) == pytest.approx((1 + 2 / 3 + 1 / 2) / 3)
-
-
-def test_scores_that_tie_have_the_precision_of_chance() -> None:
-    labels = np.array([True, False, False, False])
-    assert average_precision(np.ones(4), labels) == pytest.approx(0.25)
-
-
-def test_a_paired_comparison_has_the_variance_of_the_placements() -> None:
-    # DeLong et al. 1988, equations 4 to 6, written out with sums over pairs
-    rng = np.random.default_rng(1)
-    labels = np.arange(40) < 15
-    first, second = labels + rng.normal(size=40), labels + rng.normal(size=40) * 2
-
-    def wins(scores: np.ndarray) -> np.ndarray:
-        return (scores[labels][:, None] > scores[~labels]).astype(float)
-
-    apart = wins(first) - wins(second)
-    variance = apart.mean(1).var(ddof=1) / 15 + apart.mean(0).var(ddof=1) / 25
-    found = delong(first, second, labels)
-    assert found.first - found.second == pytest.approx(apart.mean())
-    assert found.standard_error == pytest.approx(math.sqrt(variance))
-    z = abs(apart.mean()) / math.sqrt(variance)
-    assert found.p_value == pytest.approx(2 * (1 - 0.5 * (1 + math.erf(z / math.sqrt(2)))))
-
-
-def test_a_paired_comparison_without_a_difference_is_significant_as_often_as_it_says() -> None:
-    rng, labels = np.random.default_rng(2), np.arange(60) < 30
-    p_values = [
-        delong(labels + rng.normal(size=60), labels + rng.normal(size=60), labels).p_value
-        for _ in range(200)
-    ]
-    assert 0.005 < np.mean(np.array(p_values) < 0.05) < 0.11  # four standard errors around 5 %
-
-
-def test_two_equal_classifiers_do_not_differ() -> None:
-    labels = np.array([True, True, False, False])
-    assert delong(np.arange(4.0), np.arange(4.0), labels).p_value == 1
-
-
-def test_probabilities_that_are_kept_have_no_calibration_error() -> None:
-    probabilities = np.repeat([0.25, 0.75], 4)
-    labels = np.array([True, False, False, False, True, True, True, False])
-    assert calibration_error(probabilities, labels) == pytest.approx(0)
-    assert calibration_error(probabilities, ~labels) == pytest.approx(0.5)
-
-
-def test_certainty_that_is_wrong_is_the_whole_calibration_error() -> None:
-    assert calibration_error(np.ones(3), np.zeros(3, dtype=bool)) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """Kernel distances: maximum mean discrepancy of two sets of features, which needs no normal distribution.
 
 The polynomial kernel is that of the kernel inception distance (Binkowski et al. 2018,
-https://arxiv.org/abs/1801.01401), unbiased and therefore sometimes a little below 0. The Gaussian one is that
-of CMMD (Jayasumana et al. 2024, https://arxiv.org/abs/2401.09603), on features of unit length.
+https://arxiv.org/abs/1801.01401), unbiased and therefore sometimes a little below 0.
 """
 
 from collections.abc import Callable
@@ -16,10 +15,6 @@ from model.evaluation.distances import row_blocks
 from model.evaluation.features import Features, check_features
 
 Kernel = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
-
-GAUSSIAN_WIDTH = 10.0
-GAUSSIAN_SCALE = 1000.0
-"""Both as in the paper of CMMD."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,31 +69,9 @@ def kernel_distance_of_all(real: Features, synthetic: Float[np.ndarray, "other f
     return within - 2 * _mean(first, second, _polynomial)
 
 
-def cmmd(real: Features, synthetic: Float[np.ndarray, "other feature"]) -> float:
-    """Gaussian kernel distance of the directions of features, times 1000; at least 0.
-
-    Raises:
-        FeaturesUnusable: fewer than two records, or values that are not finite.
-    """
-    check_features(real, synthetic)
-    first, second = _unit_length(real), _unit_length(synthetic)
-    within = _mean(first, first, _gaussian) + _mean(second, second, _gaussian)
-    return GAUSSIAN_SCALE * (within - 2 * _mean(first, second, _gaussian))
-
-
 def _polynomial(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     result: NDArray[np.float64] = (a @ b.T / a.shape[1] + 1) ** 3
     return result
-
-
-def _gaussian(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = np.exp((a @ b.T - 1) / GAUSSIAN_WIDTH**2)
-    return result
-
-
-def _unit_length(features: Features) -> NDArray[np.float64]:
-    wide = features.astype(np.float64)
-    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))
 
 
 def _mean(a: NDArray[np.float64], b: NDArray[np.float64], kernel: Kernel) -> float:
