@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from client.config import SiteConfig
 from federation.config import FullStage, LoraStage, ModelChoice, RoundRules, StudyConfig
-from model.arrays import Arrays
+from model.arrays import Arrays, digest_arrays
 from model.conditioning import FINDINGS, Metadata, Schema
 
 if TYPE_CHECKING:
     from pydicom import FileDataset
 
     from client.tally import Tally
+    from model.manifest import Manifest
     from server.store import StudyStore
     from simulation.config import SimulationConfig
     from simulation.summary import Summary
@@ -76,6 +77,26 @@ def random_weights() -> Arrays:
         name: rng.normal(0.0, 0.1, shape).astype(np.float32)
         for name, shape in sorted(shapes.items())
     }
+
+
+@pytest.fixture(scope="session")
+def toy_manifest(random_weights: Arrays) -> "Manifest":
+    """Of the random weights as a model of a study, at the smallest side."""
+    from model.config import model_config
+    from model.manifest import Manifest
+
+    return Manifest(
+        model=model_config("tiny", IMAGE_SIZE),
+        findings=FINDINGS,
+        kind="full",
+        adapter=None,
+        study_name="toy",
+        study_digest="0" * 64,
+        rounds=1,
+        sites=("a",),
+        parent_digest=None,
+        weights_digest=digest_arrays(random_weights),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from model.arrays import Arrays, digest_arrays
+from model.arrays import Arrays
 from model.checkpoint import load_arrays_into
 from model.codec.pixel import PixelCodec
 from model.conditioning import Metadata, Schema
@@ -47,25 +47,13 @@ class Coarse:
 
 
 @pytest.fixture(scope="module")
-def generator(random_weights: Arrays) -> Generator:
+def generator(random_weights: Arrays, toy_manifest: Manifest) -> Generator:
     """A network of random weights that looks at pixels."""
     config = model_config("tiny", SIDE)
     network = RectifiedFlowTransformer(config, Schema())
     load_arrays_into(network, random_weights)
-    manifest = Manifest(
-        model=config,
-        findings=Schema().findings,
-        kind="full",
-        adapter=None,
-        study_name="toy",
-        study_digest="0" * 64,
-        rounds=1,
-        sites=("a",),
-        parent_digest=None,
-        weights_digest=digest_arrays(random_weights),
-    )
     return Generator(
-        network=network.eval(), codec=PixelCodec(), manifest=manifest, adapter_digest=None
+        network=network.eval(), codec=PixelCodec(), manifest=toy_manifest, adapter_digest=None
     )
 
 

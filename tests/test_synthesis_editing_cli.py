@@ -14,10 +14,8 @@ from pydicom import FileDataset, dcmread
 from client.dicom.outcome import Radiograph
 from client.dicom.policy import ReadPolicy
 from client.dicom.reader import read_file
-from model.arrays import Arrays, digest_arrays
+from model.arrays import Arrays
 from model.checkpoint import save_model
-from model.conditioning import FINDINGS
-from model.config import model_config
 from model.manifest import Manifest
 from synthesis.editing.consequences import Consequences
 
@@ -28,23 +26,13 @@ BRIEF = ("--steps", 2)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays) -> Path:
+def model(
+    tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays, toy_manifest: Manifest
+) -> Path:
     """A model of random weights."""
     folder = tmp_path_factory.mktemp("models") / "model"
-    manifest = Manifest(
-        model=model_config("tiny", SIDE),
-        findings=FINDINGS,
-        kind="full",
-        adapter=None,
-        study_name="toy",
-        study_digest="0" * 64,
-        rounds=1,
-        sites=("a",),
-        parent_digest=None,
-        weights_digest=digest_arrays(random_weights),
-    )
-    save_model(folder, random_weights, manifest)
-    distilled = replace(manifest, distilled_steps=2)
+    save_model(folder, random_weights, toy_manifest)
+    distilled = replace(toy_manifest, distilled_steps=2)
     save_model(folder.parent / "distilled", random_weights, distilled)
     return folder
 

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from client.cache.layout import CacheMissing
 from client.tally import Tally
-from model.arrays import Arrays, digest_arrays
+from model.arrays import Arrays
 from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Metadata, Schema
-from model.config import model_config
 from model.generate import Generator, open_generator
 from model.guidance import NO_GUIDANCE
 from model.manifest import Manifest
@@ -105,23 +104,14 @@ def write_hospital(path: Path, fill_cache: FillCache, *, seed: int, held_out: fl
 
 @pytest.fixture(scope="module")
 def root(
-    tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays, fill_cache: FillCache
+    tmp_path_factory: pytest.TempPathFactory,
+    random_weights: Arrays,
+    fill_cache: FillCache,
+    toy_manifest: Manifest,
 ) -> Path:
     """A model and two hospitals."""
     folder = tmp_path_factory.mktemp("evaluation")
-    manifest = Manifest(
-        model=model_config("tiny", SIDE),
-        findings=FINDINGS,
-        kind="full",
-        adapter=None,
-        study_name="toy",
-        study_digest="0" * 64,
-        rounds=1,
-        sites=("a",),
-        parent_digest=None,
-        weights_digest=digest_arrays(random_weights),
-    )
-    save_model(folder / "model", random_weights, manifest)
+    save_model(folder / "model", random_weights, toy_manifest)
     write_hospital(folder / "north", fill_cache, seed=1)
     write_hospital(folder / "south", fill_cache, seed=2)
     return folder

@@ -15,8 +15,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, SecondaryCapture
 from model.adapter import adapter_shapes
 from model.arrays import Arrays, digest_arrays
 from model.checkpoint import save_model
-from model.conditioning import FINDINGS
-from model.config import AdapterConfig, model_config
+from model.config import AdapterConfig
 from model.manifest import Manifest
 from model.pictures import SEPARATOR
 
@@ -27,22 +26,12 @@ LORA = AdapterConfig(rank=2, alpha=4.0)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays) -> Path:
+def folders(
+    tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays, toy_manifest: Manifest
+) -> Path:
     """A model, an adapter to it, and an adapter to another model."""
     root = tmp_path_factory.mktemp("models")
-    manifest = Manifest(
-        model=model_config("tiny", SIDE),
-        findings=FINDINGS,
-        kind="full",
-        adapter=None,
-        study_name="toy",
-        study_digest="0" * 64,
-        rounds=1,
-        sites=("a",),
-        parent_digest=None,
-        weights_digest=digest_arrays(random_weights),
-        site_numbers={"north": 1, "south": 2},
-    )
+    manifest = replace(toy_manifest, site_numbers={"north": 1, "south": 2})
     save_model(root / "model", random_weights, manifest)
     save_model(root / "distilled", random_weights, replace(manifest, distilled_steps=3))
     rng = np.random.default_rng(7)

@@ -25,10 +25,9 @@ from client.dicom.reader import read_file
 from client.labels.presets import load_mapping
 from client.labels.table import read_labels
 from federation.files import AlreadyRunning, hold_lock
-from model.arrays import Arrays, digest_arrays, replacing
+from model.arrays import Arrays, replacing
 from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Schema
-from model.config import model_config
 from model.generate import BATCH, Generator, draw, open_generator
 from model.guidance import Guidance
 from model.manifest import Manifest
@@ -53,21 +52,11 @@ NUM_PICTURES = 2 * BATCH + 7
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays) -> Path:
+def model(
+    tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays, toy_manifest: Manifest
+) -> Path:
     folder = tmp_path_factory.mktemp("models") / "model"
-    manifest = Manifest(
-        model=model_config("tiny", SIDE),
-        findings=FINDINGS,
-        kind="full",
-        adapter=None,
-        study_name="toy",
-        study_digest="0" * 64,
-        rounds=1,
-        sites=tuple(SITES),
-        parent_digest=None,
-        weights_digest=digest_arrays(random_weights),
-        site_numbers=SITES,
-    )
+    manifest = replace(toy_manifest, sites=tuple(SITES), site_numbers=SITES)
     save_model(folder, random_weights, manifest)
     return folder
 

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.arrays import Arrays, digest_arrays
+from model.arrays import Arrays
 from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Metadata, Schema
-from model.config import model_config
 from model.manifest import Manifest
 from synthesis.proportions import chance_of_guessing, fewest_that_differ, share
 from synthesis.reader_study.agreement import cohen_kappa, fleiss_kappa
@@ -33,24 +32,13 @@ def folders(
     tmp_path_factory: pytest.TempPathFactory,
     random_weights: Arrays,
     fill_cache: Callable[..., None],
+    toy_manifest: Manifest,
 ) -> Path:
     """A model that draws noise, and a cache of flat pictures: anything that tells them apart shows."""
     from client.tally import Tally
 
     root = tmp_path_factory.mktemp("reader")
-    manifest = Manifest(
-        model=model_config("tiny", SIDE),
-        findings=FINDINGS,
-        kind="full",
-        adapter=None,
-        study_name="toy",
-        study_digest="0" * 64,
-        rounds=1,
-        sites=("a",),
-        parent_digest=None,
-        weights_digest=digest_arrays(random_weights),
-    )
-    save_model(root / "model", random_weights, manifest)
+    save_model(root / "model", random_weights, toy_manifest)
     num_records = 3 * HALF
     levels = np.arange(num_records, dtype=np.uint16) * 3000
     row = Schema().row(

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from client.cache.records import open_cache
-from model.arrays import Arrays, digest_arrays
+from model.arrays import Arrays
 from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Metadata, Schema
-from model.config import model_config
 from model.manifest import Manifest
 from synthesis.stress.classifier import InputForm
 from synthesis.stress.judges import train_reference
@@ -69,21 +68,11 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays) -> Path:
+def model(
+    tmp_path_factory: pytest.TempPathFactory, random_weights: Arrays, toy_manifest: Manifest
+) -> Path:
     folder = tmp_path_factory.mktemp("stress") / "model"
-    manifest = Manifest(
-        model=model_config("tiny", SIDE),
-        findings=FINDINGS,
-        kind="full",
-        adapter=None,
-        study_name="toy",
-        study_digest="0" * 64,
-        rounds=1,
-        sites=("a",),
-        parent_digest=None,
-        weights_digest=digest_arrays(random_weights),
-    )
-    save_model(folder, random_weights, manifest)
+    save_model(folder, random_weights, toy_manifest)
     return folder
 
 
