@@ -95,8 +95,9 @@ def check(instruction: Instruction) -> Task:
 def train(site: SiteConfig, task: Task, kept: KeptRounds) -> Update:
     """Train for one round, keep the finished update on disk, and return it."""
     records = open_records(site, task.study).at_site(task.instruction.site_number)
-    seen = as_network_sees(records, site, task.study)
+    seen = as_network_sees(records, site, task.study)  # also a check, while its reason can be told
     if site.training.processes > 1:
+        del seen  # each process opens an autoencoder of its own
         job, folder = together(site, task, kept), kept.folder / "job"
         state = earlier_optimizer_state(task, kept)
         outcome = train_together(folder, job, task.instruction.weights, state)

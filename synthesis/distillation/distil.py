@@ -108,9 +108,13 @@ def distil(
         student, losses = _learn(network, ways, wanted, on_progress)
         saved = _save(out, student, manifest, wanted.num_steps)
         shutil.rmtree(part)
+    return _summary(saved, losses)
+
+
+def _summary(manifest: Manifest, losses: list[float]) -> Distilled:
     tenth = max(1, len(losses) // 10)
     return Distilled(
-        manifest=saved,
+        manifest=manifest,
         first_loss=float(np.mean(losses[:tenth])),
         last_loss=float(np.mean(losses[-tenth:])),
     )
