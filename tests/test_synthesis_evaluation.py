@@ -16,6 +16,7 @@ from client.tally import Tally
 from model.arrays import Arrays
 from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Metadata, Schema
+from model.config import model_config
 from model.generate import Generator, open_generator
 from model.guidance import NO_GUIDANCE
 from model.manifest import Manifest
@@ -310,17 +311,19 @@ def test_the_command_leaves_a_page_and_facts_and_nothing_else(
     monkeypatch.setattr("synthesis.evaluation.steps_curve.STEPS", (1, 2))
     code, out, _ = fedcxr(
         *("evaluate", root / "model", "--real", root / "north", "--out", tmp_path / "out"),
-        *("--n", 20, "--steps", 1, "--steps-curve", "--json"),
+        *("--n", 20, "--steps", 1, "--student", root / "model", "--json"),
     )
     assert code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "report.json"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     facts = json.loads((tmp_path / "out" / "report.json").read_text())
     assert facts["setup"]["num_held_out"] == 20
-    assert [(p["method"], p["num_steps"]) for p in facts["steps"]["points"]] == [
-        ("euler", 1),
-        ("euler", 2),
-        ("heun", 2),
+    assert [(p["model"], p["method"], p["num_steps"]) for p in facts["steps"]["points"]] == [
+        ("model", "euler", 1),
+        ("model", "euler", 2),
+        ("model", "heun", 2),
+        ("student", "euler", 1),
+        ("student", "euler", 2),
     ]
     assert json.loads(out)["frechet_n"] == facts["fidelity"][0]["groups"][0]["num_each"]
     assert (tmp_path / "out" / "report.html").stat().st_mode & 0o077 == 0
@@ -360,6 +363,16 @@ def test_what_cannot_be_evaluated_is_refused_with_one_sentence(
     for sentence, words in cases.items():
         assert sentence in refused("evaluate", model, "--out", tmp_path / "out", *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_student_of_another_size_is_refused(
+    refused: Refused, root: Path, tmp_path: Path, random_weights: Arrays, toy_manifest: Manifest
+) -> None:
+    larger = replace(toy_manifest, model=model_config("tiny", 2 * SIDE))
+    save_model(tmp_path / "student", random_weights, larger)
+    words = ("evaluate", root / "model", "--real", root / "north", "--out", tmp_path / "out")
+    assert "the student draws another size" in refused(*words, "--student", tmp_path / "student")
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
 
 def test_a_cache_of_another_size_or_with_other_findings_is_refused(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from synthesis.evaluation.steps_curve import CurvePoint, StepsCurve
+from synthesis.evaluation.steps_curve import MODEL, CurvePoint, StepsCurve
 
 Heights = Callable[[CurvePoint], tuple[float, float, float]]
 """Of a value and of the two ends of its interval."""
@@ -103,13 +103,14 @@ def control_chart(curve: StepsCurve) -> Chart:
 
 def _lines(curve: StepsCurve, heights: Heights) -> tuple[Line, ...]:
     found = []
-    for method in dict.fromkeys(point.method for point in curve.points):
+    for model, method in dict.fromkeys((point.model, point.method) for point in curve.points):
         marks = []
         for point in curve.points:
-            if point.method == method:
+            if (point.model, point.method) == (model, method):
                 y, low, high = heights(point)
                 marks.append(Mark(x=_place(curve, point.num_steps), y=y, low=low, high=high))
-        found.append(Line(name=method, marks=tuple(marks)))
+        name = method if model == MODEL else f"{model}, {method}"
+        found.append(Line(name=name, marks=tuple(marks)))
     return tuple(found)
 
 

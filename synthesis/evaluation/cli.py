@@ -59,6 +59,12 @@ ProtocolName = Annotated[
 Curve = Annotated[
     bool, typer.Option("--steps-curve", help="Also measure quality over sampling steps.")
 ]
+Student = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of a model that `fedcxr distill` made of it; is measured on the same curve of steps."
+    ),
+]
 RealPictures = Annotated[
     bool, typer.Option(help="Show real radiographs; the page must then stay in the hospital.")
 ]
@@ -81,6 +87,7 @@ def evaluate(
     min_cell: MinCell = 20,
     protocol: ProtocolName = "own",
     steps_curve: Curve = False,
+    student: Student = None,
     real_pictures: RealPictures = True,
     as_json: Json = False,
 ) -> None:
@@ -100,13 +107,14 @@ def evaluate(
         min_cell=min_cell,
         encoders=tuple(encoder or (BUILTIN,)),
         protocol=protocol,
-        with_steps_curve=steps_curve,
+        with_steps_curve=steps_curve or student is not None,
         with_real_pictures=real_pictures,
     )
     with evaluation_bar() as on_progress:
         done = run(
             Job(
                 generator=generator,
+                student=open_model(student, None, codec) if student else None,
                 real=tuple(real),
                 unseen=tuple(unseen or ()),
                 plan=plan,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from model.evaluation.encoders.builtin import ProbeEncoder
 from model.evaluation.encoders.choice import BUILTIN, open_encoder
 from model.evaluation.encoders.encoder import Encoder
 from model.evaluation.probe import Probe
+from model.generate import usual_sampling
+from model.sampler import Method
 from synthesis.evaluation.anatomy import Anatomy, anatomy, is_frontal, passed
 from synthesis.evaluation.chexgenbench import Through299
 from synthesis.evaluation.codec_loss import CodecLoss, codec_loss
@@ -27,7 +30,14 @@ from synthesis.evaluation.probing import learn, read
 from synthesis.evaluation.radiographs import Radiographs
 from synthesis.evaluation.reading import Reading
 from synthesis.evaluation.setup import Setup, setup
-from synthesis.evaluation.steps_curve import Judges, StepsCurve, steps_curve
+from synthesis.evaluation.steps_curve import (
+    MODEL,
+    STUDENT,
+    Contender,
+    Judges,
+    StepsCurve,
+    steps_curve,
+)
 from synthesis.evaluation.subgroups import Evidence, Subgroups, groups_of, subgroups
 from synthesis.evaluation.utility import Readings, TrainedOn, Utility, utility
 
@@ -67,6 +77,9 @@ class _Bench:
     """What the sections share."""
 
     studio: Studio
+    student: Studio | None
+    """Where a distilled model draws."""
+
     hospitals: Hospitals
     plan: Plan
     chosen: Chosen
@@ -79,13 +92,16 @@ class _Bench:
         return self.studio.generator.schema
 
 
-def evaluate(studio: Studio, hospitals: Hospitals, plan: Plan) -> Measured:
+def evaluate(
+    studio: Studio, hospitals: Hospitals, plan: Plan, student: Studio | None = None
+) -> Measured:
     """Measure a model against radiographs; equal arguments give equal numbers on one machine, but for seconds.
 
     Args:
         studio: the model, and where its samples are kept meanwhile.
         hospitals: real radiographs.
         plan: what to measure.
+        student: a model distilled from it, in the same folder, for the curve of steps; knows the same attributes.
 
     Raises:
         TooFewHeldOut: see ``choose``.
@@ -106,6 +122,7 @@ def evaluate(studio: Studio, hospitals: Hospitals, plan: Plan) -> Measured:
     )
     bench = _Bench(
         studio=studio,
+        student=student,
         hospitals=hospitals,
         plan=plan,
         chosen=chosen,
@@ -238,4 +255,17 @@ def _copying(bench: _Bench, encoder: Encoder) -> Copying:
 def _steps(bench: _Bench, features: Features, judges: Judges) -> StepsCurve | None:
     if not bench.plan.with_steps_curve:
         return None
-    return steps_curve(bench.studio, bench.chosen.held_out, features, judges, bench.plan)
+    contenders = [
+        Contender(
+            name=MODEL,
+            studio=bench.studio,
+            sampling=bench.plan.sampling,
+            methods=get_args(Method),
+        )
+    ]
+    if bench.student:
+        usual = usual_sampling(bench.student.generator.manifest)
+        contenders.append(
+            Contender(name=STUDENT, studio=bench.student, sampling=usual, methods=("euler",))
+        )
+    return steps_curve(contenders, bench.chosen.held_out, features, judges, bench.plan)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from federation.files import sync_folder
@@ -20,6 +20,9 @@ class Job:
     """A model, radiographs, a plan and a place for the report."""
 
     generator: Generator
+    student: Generator | None = None
+    """A model distilled from it, to be measured on the curve of steps."""
+
     real: tuple[Path, ...]
     """Caches, or hospitals' profiles."""
 
@@ -29,6 +32,16 @@ class Job:
     plan: Plan
     out: Path
     """A folder that is not there yet."""
+
+
+class OtherStudent(ValueError):
+    """Two models that cannot be asked for the same pictures."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the student draws another size of pictures or knows other attributes than the model: give a student that "
+            "`fedcxr distill` made from this model"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,15 +82,19 @@ def run(job: Job, on_progress: OnProgress) -> Done:
 
     Raises:
         FolderInUse: there is something at ``out``.
+        OtherStudent: the student draws other pictures, or knows other attributes.
         Other errors: as ``open_hospitals`` and ``evaluate``.
     """
     if job.out.exists():
         raise FolderInUse(job.out)
+    if job.student and not _alike(job.student, job.generator):
+        raise OtherStudent
     hospitals = open_hospitals(job.real, job.generator, job.unseen)
     job.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=job.out.parent, prefix=f".{job.out.name}-") as draft:
         studio = Studio(generator=job.generator, folder=Path(draft), on_progress=on_progress)
-        measured = evaluate(studio, hospitals, job.plan)
+        student = replace(studio, generator=job.student) if job.student else None
+        measured = evaluate(studio, hospitals, job.plan, student)
         shown = pictures(
             measured,
             job.generator.schema,
@@ -89,3 +106,7 @@ def run(job: Job, on_progress: OnProgress) -> Done:
         report.rename(job.out)
     sync_folder(job.out.parent)
     return Done(out=job.out, evaluation=measured.evaluation)
+
+
+def _alike(student: Generator, model: Generator) -> bool:
+    return (student.image_size, student.schema) == (model.image_size, model.schema)

@@ -1,9 +1,11 @@
-"""Quality against the number of sampling steps, for both ways to walk, with the time that each takes."""
+"""Quality against the number of sampling steps, for both ways to walk, with the time that each takes.
+
+A model distilled from the one under test can stand on the same curve.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +31,15 @@ from synthesis.evaluation.radiographs import Radiographs
 
 STEPS = (1, 2, 4, 8, 16, 32)
 MAX_SAMPLES = 100
+MODEL, STUDENT = "model", "student"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CurvePoint:
     """One way to walk."""
+
+    model: str
+    """Which of the contenders drew."""
 
     method: Method
     num_steps: int
@@ -74,11 +80,24 @@ class StepsCurve:
             key=lambda point: point.relative_seconds,
         )
         return (
-            f"{enough.num_steps} steps of {enough.method} are enough: Frechet distance "
+            f"{_named(enough)} are enough: Frechet distance "
             f"{enough.frechet:.3g} at N = {self.num_samples}, floor {self.floor:.3g}, where the best, "
-            f"{best.num_steps} steps of {best.method}, has {best.frechet:.3g} and takes "
+            f"{_named(best)}, has {best.frechet:.3g} and takes "
             f"{best.relative_seconds / enough.relative_seconds:.1f} times as long."
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Contender:
+    """A model on the curve."""
+
+    name: str
+    studio: Studio
+    sampling: Sampling
+    """How it is usually sampled; a distilled model has its guidance inside."""
+
+    methods: tuple[Method, ...]
+    """A distilled model has learned the steps of Euler only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -91,7 +110,7 @@ class Judges:
 
 
 def steps_curve(
-    studio: Studio,
+    contenders: Sequence[Contender],
     real: Radiographs,
     features: Features,
     judges: Judges,
@@ -100,46 +119,61 @@ def steps_curve(
     """Draw the same conditions in every way.
 
     Args:
-        studio: where they are drawn.
+        contenders: the model under test first.
         real: held-out radiographs; one half of the patients gives the conditions, the other is compared with.
         features: of all of them.
         judges: the encoder that made the features, and the probe.
-        plan: seed and guidance.
+        plan: seed.
     """
     one, other = (
         half[:MAX_SAMPLES] for half in halves(real.patients, np.random.default_rng(plan.seed))
     )
     reference, asked = (features[one], real.patients[one]), real.take(other)
     points: list[CurvePoint] = []
-    for sampling in _ways(plan.sampling):
-        drawn, seconds = _timed(studio, asked, sampling, plan.seed)
+    for contender, sampling in _ways(contenders):
+        drawn, seconds = _timed(contender, asked, sampling, plan.seed)
         point = _judged(drawn, sampling, reference, judges, plan)
         first = points[0].seconds if points else seconds
-        points.append(replace(point, seconds=seconds, relative_seconds=seconds / first))
+        points.append(
+            replace(
+                point,
+                model=contender.name,
+                seconds=seconds,
+                relative_seconds=seconds / first,
+            )
+        )
     return StepsCurve(
         num_samples=len(asked),
         floor=frechet(features[one], features[other]),
-        guidance=plan.sampling.guidance.scale,
+        guidance=contenders[0].sampling.guidance.scale,
         encoder=judges.encoder.name,
         points=tuple(points),
     )
 
 
-def _ways(usual: Sampling) -> Iterator[Sampling]:
+def _named(point: CurvePoint) -> str:
+    """One way to walk, in words."""
+    whose = "" if point.model == MODEL else f" with the {point.model}"
+    return f"{point.num_steps} steps of {point.method}{whose}"
+
+
+def _ways(contenders: Sequence[Contender]) -> Iterator[tuple[Contender, Sampling]]:
     """One step of Heun is one of Euler."""
-    for method in get_args(Method):
-        for num_steps in STEPS:
-            if method == "euler" or num_steps > 1:
-                yield replace(usual, method=method, num_steps=num_steps)
+    for contender in contenders:
+        for method in contender.methods:
+            for num_steps in STEPS:
+                if method == "euler" or num_steps > 1:
+                    way = replace(contender.sampling, method=method, num_steps=num_steps)
+                    yield contender, way
 
 
 def _timed(
-    studio: Studio, asked: Radiographs, sampling: Sampling, seed: int
+    contender: Contender, asked: Radiographs, sampling: Sampling, seed: int
 ) -> tuple[Radiographs, float]:
     """Samples, and the seconds that one took."""
     started = time.perf_counter()
-    what = f"{sampling.num_steps} steps of {sampling.method}"
-    drawn = studio.draw(what, asked.rows, seed=seed, sampling=sampling)
+    what = f"{contender.name} {sampling.num_steps} steps of {sampling.method}"
+    drawn = contender.studio.draw(what, asked.rows, seed=seed, sampling=sampling)
     return drawn_like(asked, drawn), (time.perf_counter() - started) / len(asked)
 
 
@@ -150,11 +184,12 @@ def _judged(
     judges: Judges,
     plan: Plan,
 ) -> CurvePoint:
-    """A point without its seconds."""
+    """A point without whose it is and its seconds."""
     real, patients = reference
     found = np.concatenate([judges.encoder.features(images) for images in samples.batches()])
     value = frechet(real, found)
     return CurvePoint(
+        model=MODEL,
         method=sampling.method,
         num_steps=sampling.num_steps,
         frechet=value,
