@@ -23,7 +23,9 @@ from model.guidance import NO_GUIDANCE
 from simulation.edit_measures import (
     by_edit,
     edit_qualities,
+    heading,
     mean_quality,
+    row,
     table,
     untouched_qualities,
 )
@@ -42,6 +44,7 @@ METHODS: dict[str, EditSettings | None] = {
     "FlowEdit, contrast": FlowEdit(faint=0.0),
     "FlowEdit, contrast, without the faint (default)": USUAL_EDIT,
 }
+WIDTH = max(map(len, METHODS))
 
 
 def main() -> None:
@@ -62,6 +65,7 @@ def main() -> None:
         )
     )
     print(f"{len(pairs)} pairs of {chosen.patients} patients; brightness runs from -1 to 1")
+    print(heading(WIDTH))
     means, details = {}, {}
     for name, settings in METHODS.items():
         qualities = (
@@ -71,7 +75,7 @@ def main() -> None:
         )
         means[name] = mean_quality(qualities)
         details[name] = by_edit(pairs, qualities)
-    print(table(means))
+        print(row(name, means[name], WIDTH), flush=True)
     print(f"\nby edit, {name}:\n{table(details[name])}")
     if chosen.json:
         facts = {

@@ -93,13 +93,20 @@ def by_edit(pairs: Sequence[EditPair], qualities: Sequence[EditQuality]) -> dict
 
 def table(rows: Mapping[str, EditQuality]) -> str:
     """One line per row, measures in columns."""
-    names = [field.name for field in fields(EditQuality)]
     width = max(map(len, rows))
-    lines = [" " * width + "".join(f"{name:>10}" for name in names)]
-    for title, quality in rows.items():
-        values = asdict(quality).values()
-        lines.append(f"{title:<{width}}" + "".join(f"{value:10.3f}" for value in values))
-    return "\n".join(lines)
+    return "\n".join(
+        [heading(width), *(row(title, quality, width) for title, quality in rows.items())]
+    )
+
+
+def heading(width: int) -> str:
+    """Names of the measures, over rows whose titles have this width."""
+    return " " * width + "".join(f"{field.name:>10}" for field in fields(EditQuality))
+
+
+def row(title: str, quality: EditQuality, width: int) -> str:
+    """One line of a table."""
+    return f"{title:<{width}}" + "".join(f"{value:10.3f}" for value in asdict(quality).values())
 
 
 def _stacked(pairs: Sequence[EditPair]) -> tuple[torch.Tensor, ...]:
