@@ -1,0 +1,1 @@
+"""What the steps of private training, and other releases, cost."""
