@@ -102,9 +102,19 @@ def flow_loss(
     """
     num_draws = draws.t.shape[1]
     clean = image.unsqueeze(1).expand_as(draws.noise)
-    noisy = interpolate(clean, draws.noise, draws.t)
-    predicted = network(noisy, draws.t, condition.unsqueeze(1).expand(-1, num_draws, -1))
-    error = velocity(noisy, predicted, draws.t) - velocity(noisy, clean, draws.t)
+    return drawn_loss(network, clean, condition.unsqueeze(1).expand(-1, num_draws, -1), draws)
+
+
+def drawn_loss(
+    network: Denoiser,
+    image: Float[Tensor, "batch draw channel height width"],
+    condition: Float[Tensor, "batch draw attribute"],
+    draws: Draws,
+) -> Float[Tensor, " batch"]:
+    """The same where every draw has an image and a condition of its own, such as those of one patient."""
+    noisy = interpolate(image, draws.noise, draws.t)
+    predicted = network(noisy, draws.t, condition)
+    error = velocity(noisy, predicted, draws.t) - velocity(noisy, image, draws.t)
     return error.square().flatten(1).mean(dim=1)
 
 

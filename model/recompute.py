@@ -4,12 +4,18 @@ Memory then holds the inside of one block instead of all, for one more forward p
 2016, https://arxiv.org/abs/1604.06174). No bit of a gradient depends on it but by rounding.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+FirstPass = Callable[[], AbstractContextManager[object]]
+"""Makes what surrounds a pass that will be computed again, for hooks that should heed only one of the two."""
 
-def recomputed(block: nn.Module, *arguments: object) -> Tensor:
+
+def recomputed(block: nn.Module, *arguments: object, first_pass: FirstPass = nullcontext) -> Tensor:
     """What ``block`` makes of the arguments; inside it, only they are remembered.
 
     The second pass runs to the end of the block, so that a hook on its last layer sees both passes.
@@ -18,6 +24,11 @@ def recomputed(block: nn.Module, *arguments: object) -> Tensor:
         result: Tensor = block(*arguments)
         return result
     again: Tensor = checkpoint(
-        block, *arguments, use_reentrant=False, preserve_rng_state=False, early_stop=False
+        block,
+        *arguments,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        early_stop=False,
+        context_fn=lambda: (first_pass(), nullcontext()),
     )
     return again

@@ -11,6 +11,7 @@ mixes two records.
 """
 
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F  # noqa: N812  the name every reader knows
@@ -21,7 +22,7 @@ from model.block import Block, apply_layer, modulate
 from model.conditioning import Schema
 from model.config import ModelConfig
 from model.patches import patchify, unpatchify
-from model.recompute import recomputed
+from model.recompute import FirstPass, recomputed
 from model.rope import rotation
 from model.tokens import tokenise
 
@@ -33,10 +34,12 @@ class RectifiedFlowTransformer(nn.Module):
 
     recompute: bool = False
     """Whether training trades time for memory (``model.recompute``); may be set at any time."""
+    first_pass: FirstPass
+    """What then surrounds the first of the two passes; nothing by default."""
 
     def __init__(self, config: ModelConfig, schema: Schema) -> None:
         super().__init__()
-        self.config, self.schema = config, schema
+        self.config, self.schema, self.first_pass = config, schema, nullcontext
         dim = config.dim
         self.patch_down = nn.Linear(config.patch_values, config.bottleneck_dim, bias=False)
         self.patch_up = nn.Linear(config.bottleneck_dim, dim)
@@ -121,7 +124,10 @@ class RectifiedFlowTransformer(nn.Module):
                 *grid, num_unplaced=num_context, head_dim=self.config.head_dim, device=x.device
             )
             arguments = x, modulation[:, :, number], angles
-            x = recomputed(block, *arguments) if self.recompute else block(*arguments)
+            if self.recompute:
+                x = recomputed(block, *arguments, first_pass=self.first_pass)
+            else:
+                x = block(*arguments)
         return x[:, :, num_context:]
 
     def _modulation(

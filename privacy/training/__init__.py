@@ -1,0 +1,1 @@
+"""One private step: which patients, whose gradients clipped how, and what noise."""
