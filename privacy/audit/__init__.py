@@ -1,0 +1,1 @@
+"""Attacks that a private training has to withstand, and what their success proves."""
