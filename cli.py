@@ -8,6 +8,7 @@ import click
 import typer
 
 import client.cli
+import federation.planning.cli
 import server.cli
 import simulation.cli
 import synthesis.distillation.cli
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(server.cli.app, name="coordinator")
 app.add_typer(client.cli.app, name="hospital")
+app.add_typer(federation.planning.cli.app, name="privacy")
 app.add_typer(simulation.cli.app)
 app.add_typer(synthesis.generation.cli.app)
 app.add_typer(synthesis.editing.cli.app)

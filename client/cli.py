@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from client.audit.cli import audit, audit_verify
 from federation.terminal import emit, stop_on_signals
 
 app = typer.Typer(no_args_is_help=True, help="Take part in a study without a radiograph leaving.")
@@ -13,6 +14,11 @@ app = typer.Typer(no_args_is_help=True, help="Take part in a study without a rad
 Site = Annotated[Path, typer.Argument(help="The hospital's profile, as YAML.")]
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
 NOT_READY = 1
+NOT_SOUND = 1
+
+
+app.command()(audit)
+app.command("audit-verify")(audit_verify)
 
 
 @app.command()
@@ -131,3 +137,18 @@ def status(site: Site, as_json: Json = False) -> None:
     )
     if state != "registered":
         raise typer.Exit(NOT_READY)
+
+
+@app.command()
+def ledger(
+    site: Site,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only say whether it is whole; exit code 1 means no.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what this hospital's patients have spent of their privacy budget, on what, and what is left."""
+    from client.ledger_cli import show_ledger
+
+    if not show_ledger(site, verify=verify, as_json=as_json):
+        raise typer.Exit(NOT_SOUND)

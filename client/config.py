@@ -137,6 +137,9 @@ class SiteConfig:
     """What may be counted for the coordinator before a study."""
     codec_path: Path | None = None
     """Folder of the frozen autoencoder, for studies that train on its latents; None where none does."""
+    privacy_path: Path | None = None
+    """The hospital's privacy policy (YAML): what it lets a coordinator ask for, and the ledger of what its data have
+    spent. Without one it takes no part in private training."""
     training: TrainingMachine = field(default_factory=TrainingMachine)
     """How this hospital's machine trains."""
     num_threads: Positive = 1
@@ -168,6 +171,7 @@ def load_site(path: Path) -> SiteConfig:
         cache_key_path=_beside(folder, site.cache_key_path),
         public_key_path=_beside(folder, site.public_key_path),
         codec_path=_beside(folder, site.codec_path),
+        privacy_path=_beside(folder, site.privacy_path),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from federation.files import hold_lock, sync_folder
 from federation.messages import Update
 from model.arrays import Arrays, load_arrays, replacing, save_arrays
+from privacy.ledger.chain import Head
 
 NUM_KEPT_ROUNDS = 2
 
@@ -37,7 +38,12 @@ class KeptRounds:
         header = json.loads((folder / "update.json").read_text())
         if header["received_digest"] != received_digest:
             return None
-        return Update(**header, change=load_arrays(folder / "change.safetensors"))
+        ledger = header.pop("ledger", None)
+        return Update(
+            **header,
+            ledger=Head(**ledger) if ledger else None,
+            change=load_arrays(folder / "change.safetensors"),
+        )
 
     def keep(self, update: Update, optimizer_state: Arrays) -> None:
         """Put a finished update on disk: complete, then in place with one rename."""

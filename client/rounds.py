@@ -1,53 +1,45 @@
 """One federated round at one hospital, without Flower: instruction in, answer out."""
 
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from client.cache.cipher import CacheKeyUnusable
 from client.cache.layout import (
-    CacheDamaged,
-    CacheMissing,
-    CacheOutdated,
     CacheUnusable,
     cache_path,
 )
-from client.cache.records import Records, open_cache_of
 from client.config import SiteConfig
 from client.device import best_device, frozen_dtype
 from client.kept import KeptRounds
+from client.leaving import check_leaves
 from client.losses import held_out_loss
+from client.opening import as_network_sees, not_usable, open_records
 from client.parallel.job import Job, Outcome
 from client.parallel.launch import train_together
 from client.preparation import prepare
+from client.private_round import PrivateRound, allow, policy_of, private_round
+from client.private_training import train_privately
+from client.refused import NotTaken
 from client.training import train_locally
 from client.training_records import EncodedRecords, TrainingRecords
 from federation.config import FullStage, LoraStage, StudyConfig, parse_study, study_digest
-from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
+from federation.messages import Answer, Instruction, RefusalCode, Update
 from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
 from federation.strict_yaml import ConfigError
 from model.adapter import attach, load
 from model.arrays import Arrays, digest_arrays
 from model.checkpoint import load_arrays_into
-from model.codec.autoencoder_folder import WrongCodec
-from model.codec.diffusers_codec import DiffusersMissing
-from model.codec.opening import CodecMissing, open_codec
 from model.conditioning import Schema
 from model.streaming import frozen_network, stored_tensors
 from model.transformer import RectifiedFlowTransformer
+from privacy.training.checks import NotPrivate
 
 logger = logging.getLogger(__name__)
-
-
-class NotTaken(RuntimeError):
-    """This hospital cannot take the instruction, for a reason whose words are our own."""
-
-    def __init__(self, code: RefusalCode, reason: str) -> None:
-        super().__init__(reason)
-        self.refusal = Refusal(code=code, reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +51,8 @@ class Task:
     instruction: Instruction
     received_digest: str
     stage: FullStage | LoraStage
+    trained: frozenset[str]
+    """Names of the tensors that train in the round."""
 
 
 def answer(site: SiteConfig, instruction: Instruction) -> Answer:
@@ -67,13 +61,26 @@ def answer(site: SiteConfig, instruction: Instruction) -> Answer:
         task = check(instruction)
         kept = KeptRounds(site.state_path / "studies" / task.digest[:12])
         with kept.lock():  # asked again while still training: wait, then send what that gave
-            update = kept.find(instruction.round_number, task.received_digest)
-            return update or train(site, task, kept)
+            return finished_update(site, task, kept)
     except CacheUnusable as err:  # a picture that turned out damaged when it was its turn
         return not_usable(err).refusal
     except NotTaken as err:
         logger.warning("round %d is not taken: %s", instruction.round_number, err)
         return err.refusal
+
+
+def finished_update(site: SiteConfig, task: Task, kept: KeptRounds) -> Update:
+    """What may leave: trained once, paid for once, looked at once more."""
+    number, policy = task.instruction.round_number, policy_of(site)
+    allow(policy, task.stage, base_digest=task.instruction.base_digest)
+    private = private_round(policy, task.stage, digest=task.digest, number=number)
+    if private is not None:
+        private.take_receipt(task.instruction, kept.folder, site_name=site.site_name)
+    update = kept.find(number, task.received_digest) or train(site, task, kept, private)
+    check_leaves(update, task.stage, task.trained)
+    if private is not None:
+        private.settle(digest_arrays(update.change))
+    return update
 
 
 def check(instruction: Instruction) -> Task:
@@ -89,13 +96,18 @@ def check(instruction: Instruction) -> Task:
         instruction=instruction,
         received_digest=digest_arrays(instruction.weights),
         stage=stage,
+        trained=trained_tensors(study, instruction.round_number, frozenset(instruction.weights)),
     )
 
 
-def train(site: SiteConfig, task: Task, kept: KeptRounds) -> Update:
+def train(
+    site: SiteConfig, task: Task, kept: KeptRounds, private: PrivateRound | None = None
+) -> Update:
     """Train for one round, keep the finished update on disk, and return it."""
     records = open_records(site, task.study).at_site(task.instruction.site_number)
     seen = as_network_sees(records, site, task.study)  # also a check, while its reason can be told
+    if private is not None:
+        return train_in_private(site, task, kept, seen, private)
     if site.training.processes > 1:
         del seen  # each process opens an autoencoder of its own
         job, folder = together(site, task, kept), kept.folder / "job"
@@ -120,6 +132,45 @@ def train(site: SiteConfig, task: Task, kept: KeptRounds) -> Update:
     return update
 
 
+def train_in_private(
+    site: SiteConfig, task: Task, kept: KeptRounds, seen: EncodedRecords, private: PrivateRound
+) -> Update:
+    """Train for one round with differential privacy; what follows from single patients stays."""
+    if site.training.processes > 1:
+        reason = "private training runs in one process: the hospital's data manager sets training.processes to 1"
+        raise NotTaken(RefusalCode.STUDY, reason)
+    network = build(task, kept).to(best_device())
+    prepare(network, replace(site.training, compile=False))  # compiled blocks have no hooks
+    head = private.reserve(len(np.unique(seen.patients)))
+    try:
+        result = train_privately(
+            network,
+            task.trained,
+            seen,
+            task.stage.local,
+            optimizer_state=earlier_optimizer_state(task, kept),
+            num_threads=site.num_threads,
+        )
+    except NotPrivate as err:
+        reason = f"the study cannot be private: {err}"
+        raise NotTaken(RefusalCode.STUDY, reason) from err
+    update = Update(
+        study_digest=task.digest,
+        round_number=task.instruction.round_number,
+        received_digest=task.received_digest,
+        change=result.change,
+        num_steps=task.stage.local.local_steps,
+        loss=result.loss,
+        held_out_loss=math.nan,
+        seconds=0.0,
+        num_records=0,
+        num_files=0,
+        ledger=head,
+    )
+    kept.keep(update, result.optimizer_state)
+    return update
+
+
 def train_here(site: SiteConfig, task: Task, kept: KeptRounds, records: TrainingRecords) -> Outcome:
     """One round in this process."""
     number = task.instruction.round_number
@@ -128,7 +179,7 @@ def train_here(site: SiteConfig, task: Task, kept: KeptRounds, records: Training
     prepare(network, site.training)
     result = train_locally(
         network,
-        trained_tensors(task.study, number, frozenset(task.instruction.weights)),
+        task.trained,
         records,
         task.stage.local,
         seed=derive_seed(task.study, site.site_name, number),
@@ -140,14 +191,14 @@ def train_here(site: SiteConfig, task: Task, kept: KeptRounds, records: Training
 
 def together(site: SiteConfig, task: Task, kept: KeptRounds) -> Job:
     """The same round as a job for several processes."""
-    number, weights = task.instruction.round_number, task.instruction.weights
+    number = task.instruction.round_number
     frozen = isinstance(task.stage, LoraStage)
     return Job(
         study=task.instruction.study,
         round_number=number,
         site_name=site.site_name,
         site_number=task.instruction.site_number,
-        trained=tuple(sorted(trained_tensors(task.study, number, frozenset(weights)))),
+        trained=tuple(sorted(task.trained)),
         cache_path=str(cache_path(site)),
         cache_key_path=None if site.cache_key_path is None else str(site.cache_key_path),
         codec_path=None if task.study.model.codec_digest is None else str(site.codec_path),
@@ -155,69 +206,6 @@ def together(site: SiteConfig, task: Task, kept: KeptRounds) -> Job:
         num_threads=max(1, site.num_threads // site.training.processes),
         machine=site.training,
     )
-
-
-def open_site_cache(site: SiteConfig) -> Records:
-    """This hospital's cache, whatever it holds."""
-    try:
-        return open_cache_of(site)
-    except CacheMissing as err:
-        reason = "the hospital has no cache: its data manager types `fedcxr hospital ingest`"
-        raise NotTaken(RefusalCode.NO_CACHE, reason) from err
-    except (CacheUnusable, CacheKeyUnusable) as err:
-        raise not_usable(err) from err
-
-
-def not_usable(err: CacheUnusable | CacheKeyUnusable) -> NotTaken:
-    """What the coordinator hears of a cache that cannot be read; the whole sentence names paths."""
-    logger.error("%s", err)
-    what = "damaged: its data manager types `fedcxr hospital ingest --rebuild`"
-    if isinstance(err, CacheOutdated):
-        what = "outdated: its data manager types `fedcxr hospital ingest`"
-    elif not isinstance(err, CacheDamaged):
-        what = "locked: its data manager corrects the key of the cache"
-    return NotTaken(RefusalCode.CACHE, f"the hospital's cache is {what}")
-
-
-def open_records(site: SiteConfig, study: StudyConfig) -> Records:
-    """This hospital's cache, if it fits the study."""
-    records = open_site_cache(site)
-    held, wanted = records.image_size, study.model.image_size
-    if held != wanted or records.findings != study.findings:
-        reason = (
-            f"the hospital's cache holds {held}-pixel radiographs with {len(records.findings)} findings, the study "
-            f"needs {wanted} pixels and {len(study.findings)} findings: its data manager sets image_size and "
-            f"findings and types `fedcxr hospital ingest`"
-        )
-        raise NotTaken(RefusalCode.CACHE, reason)
-    if records.num_training == 0:
-        raise NotTaken(RefusalCode.CACHE, "the hospital's cache holds no radiograph to train on")
-    return records
-
-
-def as_network_sees(records: Records, site: SiteConfig, study: StudyConfig) -> EncodedRecords:
-    """The records as pixels, or through the hospital's copy of the study's autoencoder.
-
-    A hospital with an autoencoder takes part in studies of pixels too.
-    """
-    digest = study.model.codec_digest
-    path = None if digest is None else site.codec_path
-    try:
-        codec = open_codec(study.model_config, digest, path, device=best_device())
-    except (CodecMissing, WrongCodec, DiffusersMissing) as err:
-        raise no_autoencoder(err, str(digest)) from err
-    return EncodedRecords(records=records, codec=codec)
-
-
-def no_autoencoder(err: CodecMissing | WrongCodec | DiffusersMissing, digest: str) -> NotTaken:
-    """What the coordinator hears of an autoencoder that is not there; the whole sentence names paths."""
-    logger.error("%s", err)
-    what = "has no copy of" if isinstance(err, CodecMissing) else "cannot use its copy of"
-    reason = (
-        f"the hospital {what} the study's autoencoder {digest[:12]}: its data manager sets codec_path to the "
-        f"folder that holds it and types `fedcxr model codec` on that folder"
-    )
-    return NotTaken(RefusalCode.STUDY, reason)
 
 
 def build(task: Task, kept: KeptRounds) -> nn.Module:

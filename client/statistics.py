@@ -6,7 +6,7 @@ what the noise is made for.
 A table that has left is kept, and leaves again, the same, when it is asked for again: a mean over fresh noise would
 have none. The coordinator chooses which pairs are counted, but not how many: once the policy's number of tables is
 given, no other one is made, and the noise is that of the full number from the first. Each new cache or policy makes
-new tables, and epsilons add up over those.
+new tables, and epsilons add up over those: in the data set's ledger, where the hospital has a privacy policy.
 """
 
 import hashlib
@@ -21,8 +21,12 @@ import numpy as np
 
 from client.cache.records import Records
 from client.config import SiteConfig, StatisticsPolicy
+from client.opening import open_site_cache
 from client.patient_counts import patients_by_pair, patients_by_value
-from client.rounds import NotTaken, open_site_cache
+from client.privacy_policy import PrivacyPolicy
+from client.private_counts import charge_counts, settle_counts
+from client.private_round import policy_of
+from client.refused import NotTaken
 from federation.files import hold_lock, write_file
 from federation.messages import (
     Count,
@@ -52,31 +56,49 @@ def answer_counts(site: SiteConfig, request: CountsRequest) -> CountsAnswer:
         records = open_site_cache(site)
     except NotTaken as err:
         return err.refusal
+    policy = policy_of(site)
+    if policy is not None and policy.only_private and site.statistics.epsilon is None:
+        reason = "the hospital's privacy policy lets no counts leave without noise: its data manager sets epsilon"
+        return Refusal(code=RefusalCode.STATISTICS, reason=reason)
     if records.findings != request.findings:
         reason = (
             f"the hospital's cache holds other findings than the study's {len(request.findings)}: its data manager "
             "sets findings and types `fedcxr hospital ingest`"
         )
         return Refusal(code=RefusalCode.CACHE, reason=reason)
-    return released_counts(site, records, request.pairs)
+    try:
+        return released_counts(site, records, request.pairs, policy)
+    except NotTaken as err:
+        return err.refusal
 
 
-def released_counts(site: SiteConfig, records: Records, pairs: Sequence[Pair] = ()) -> SiteCounts:
+def released_counts(
+    site: SiteConfig,
+    records: Records,
+    pairs: Sequence[Pair] = (),
+    policy: PrivacyPolicy | None = None,
+) -> SiteCounts:
     """The tables that left before for this cache and policy, with new ones where there were none.
 
-    Making the first one is the moment at which a ledger has to be charged with the policy's epsilon; a ledger of
-    statistics does not exist yet.
+    With noise, the first ones are charged to the data set's ledger before they are made, for all that will ever be.
+
+    Raises:
+        NotTaken: the ledger does not allow it.
     """
-    folder = site.state_path / "statistics"
-    path = folder / f"{_digest(records, site.statistics)}.json"
+    folder, digest = site.state_path / "statistics", _digest(records, site.statistics)
+    path = folder / f"{digest}.json"
     with hold_lock(folder / "lock", patience_seconds=math.inf):
         kept = _read(path)
+        if policy is not None and site.statistics.epsilon is not None:
+            charge_counts(policy, digest, site.statistics.epsilon, is_made=kept is not None)
         counts = with_pairs(
             kept or count(records, site.statistics), records, site.statistics, pairs
         )
         if counts != kept:
             write_file(path, json.dumps(asdict(counts), indent=2).encode())
             logger.info("counts were made, number %d", len(list(folder.glob("*.json"))))
+        if policy is not None and site.statistics.epsilon is not None:
+            settle_counts(policy, digest)
     return replace(counts, pairs=_only(counts.pairs, pairs, records.findings))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
+from federation.privacy_terms import PrivacyTerms
 from federation.strict_yaml import STRICT, ConfigError, check_config, load_config
 from model.conditioning import FINDINGS
 from model.config import AdapterConfig, ModelConfig, model_config
@@ -19,6 +20,7 @@ Rate = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Address = Annotated[str, Field(pattern=r"^[^:/\s]+:\d{1,5}$")]
 Port = Annotated[int, Field(gt=0, lt=65536)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 AeTitle = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,16}$")]
 
 
@@ -29,7 +31,7 @@ class Autoencoder:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     kind: Literal["diffusers"]
-    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    digest: Digest
     """Of its weights and architecture; ``fedcxr model codec FOLDER`` prints it."""
     num_channels: Positive
     """Channels of its latents."""
@@ -60,6 +62,9 @@ class ModelChoice:
     """Side of the square radiograph, in pixels; a multiple of the size's patch."""
     codec: Codec = "pixel"
     """What the network sees of a radiograph: its pixels, or the latents of an autoencoder."""
+    start: Digest | None = None
+    """Digest of the weights that training starts from, as the manifest of their model says, such as a public model's;
+    None: fresh ones, which the study's seed decides."""
 
     def __post_init__(self) -> None:
         _ = self.config
@@ -91,7 +96,7 @@ class LocalTraining:
     local_steps: Positive
     """Optimizer steps per round (H)."""
     batch_size: Positive
-    """Records per step."""
+    """Records per step; with privacy what a step's sum of patients is divided by (L)."""
     learning_rate: Rate
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """``adamw`` keeps its state at the hospital from round to round; ``sgd`` has none."""
@@ -99,7 +104,7 @@ class LocalTraining:
     beta2: Share = 0.95
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     max_grad_norm: Rate = 1.0
-    """The batch gradient is scaled down to at most this L2 norm."""
+    """Without privacy: the batch gradient is scaled down to at most this L2 norm."""
     num_draws: Positive = 1
     """Noise draws per record and step (K)."""
     drop_each: Share = 0.15
@@ -108,6 +113,8 @@ class LocalTraining:
     """Probability that every attribute is hidden, for classifier-free guidance."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the network; trainable parameters stay fp32."""
+    privacy: PrivacyTerms | None = None
+    """Differentially private training; None promises nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,12 +220,19 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         kinds = [stage.kind for stage in self.stages]
-        if kinds[0] != "full" or kinds != sorted(kinds, key=("full", "lora").index):
-            raise ValueError(
-                "stages must begin with kind full, and no full stage may follow a lora stage"
-            )
+        if kinds != sorted(kinds, key=("full", "lora").index):
+            raise ValueError("stages may hold no full stage after a lora stage")
+        if kinds[0] != "full" and self.model.start is None:
+            raise ValueError("stages must begin with kind full, unless model.start names a model")
         if kinds.count("lora") > 1:
             raise ValueError("stages may hold one lora stage at most")
+        if self.rounds.site_weights == "records" and any(
+            stage.local.privacy for stage in self.stages
+        ):
+            raise ValueError(
+                "rounds.site_weights must be uniform in a study with privacy: a hospital's number of records is "
+                "not told"
+            )
         last, width = self.stages[-1], self.model_config.dim
         if isinstance(last, LoraStage) and last.rank > width:
             raise ValueError(

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from federation.statistics import Pair
 from model.arrays import Arrays
+from privacy.ledger.chain import Head
+from privacy.ledger.witness import Receipt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +26,10 @@ class Instruction:
     """The frozen model itself, for a hospital that is not known to hold it."""
     site_number: int | None = None
     """What stands for this hospital in its conditions, 1 to 32; None for one that came after all were given."""
+    receipt: Receipt | None = None
+    """The head of this hospital's ledger as the coordinator last saw it, signed; None before the first."""
+    witness_key: str = ""
+    """The key that signs receipts: Ed25519, 64 hexadecimal digits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,15 +44,17 @@ class Update:
     """Trained tensors after local training minus the same tensors before it, fp32."""
     num_steps: int
     loss: float
-    """Mean training loss over the round's steps."""
+    """Mean training loss over the round's steps. With privacy: noised and charged, or NaN."""
     held_out_loss: float
-    """Loss of the received weights on the hospital's own held-out records; NaN if it holds none."""
+    """Loss of the received weights on the hospital's own held-out records; NaN if it holds none, or with privacy."""
     seconds: float
-    """Wall time of the local training."""
+    """Wall time of the local training; 0 with privacy, as it tells how many patients were drawn."""
     num_records: int
     """Usable records, or 0 if the hospital does not share counts."""
     num_files: int
     """Files looked at, or 0 if the hospital does not share counts."""
+    ledger: Head | None = None
+    """With privacy: the hospital's ledger after this round was reserved in it."""
 
 
 class RefusalCode(StrEnum):
@@ -66,6 +74,10 @@ class RefusalCode(StrEnum):
     TENSORS = "tensors"
     NOT_FINITE = "not-finite"
     NORM = "norm"
+    POLICY = "policy"
+    BUDGET = "budget"
+    LEDGER = "ledger"
+    REPLAY = "replay"
     NO_ANSWER = "no-answer"
 
 

@@ -1,6 +1,7 @@
 """Messages to and from Flower records. The only codec; both sides import it."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -22,10 +23,12 @@ from federation.messages import (
 from federation.statistics import FILES, Layout, Pair, check_pairs, layout, pair_layout
 from model.arrays import Arrays
 from model.conditioning import NULL, NUM_SITES
+from privacy.ledger.chain import Head
+from privacy.ledger.witness import Receipt, ReceiptInvalid, parse_receipt, receipt_text
 
 BLOB, STYPE = "tensors", "safetensors"
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised whenever a message changes meaning; both sides must match."""
 
 MAX_WHOLE = 2**53
@@ -38,6 +41,8 @@ MAX_NAME = 100
 """Characters of a finding's name."""
 MAX_PAIRS = 1000
 WITHHELD = -1
+LEDGER_HEAD = re.compile(r"(\d{1,15}) ([0-9a-f]{64})")
+HEX_32_BYTES = re.compile(r"[0-9a-f]{64}")
 
 Fields = Mapping[str, str | float | bool | list[int] | list[str]]
 Header = Mapping[str, object]
@@ -68,6 +73,8 @@ def pack_instruction(instruction: Instruction) -> RecordDict:
         "base_digest": instruction.base_digest,
         "has_base": instruction.base is not None,
         "site_number": instruction.site_number or NULL,
+        "receipt": receipt_text(instruction.receipt) if instruction.receipt else "",
+        "witness_key": instruction.witness_key,
     }
     record = RecordDict({"header": _header(header), "weights": _pack(instruction.weights)})
     if instruction.base is not None:
@@ -93,6 +100,8 @@ def unpack_instruction(record: RecordDict) -> Instruction:
         base_digest=_text(header, "base_digest"),
         base=_unpack(record, "base") if header.get("has_base") else None,
         site_number=site_number or None,
+        receipt=_receipt(header),
+        witness_key=_witness_key(header),
     )
 
 
@@ -110,6 +119,7 @@ def pack_answer(answer: Answer) -> RecordDict:
         "seconds": answer.seconds,
         "num_records": answer.num_records,
         "num_files": answer.num_files,
+        "ledger": f"{answer.ledger.count} {answer.ledger.digest}" if answer.ledger else "",
     }
     return RecordDict({"header": _header(fields), "change": _pack(answer.change)})
 
@@ -135,6 +145,7 @@ def unpack_answer(record: RecordDict) -> Answer:
         seconds=_number(header, "seconds"),
         num_records=_whole(header, "num_records"),
         num_files=_whole(header, "num_files"),
+        ledger=_ledger_head(header),
     )
 
 
@@ -268,6 +279,31 @@ def _count(value: object, name: str, min_cell: int) -> Count:
     if not min_cell <= value < MAX_WHOLE:
         raise Unreadable(name)
     return value
+
+
+def _receipt(header: Header) -> Receipt | None:
+    text = _text(header, "receipt")
+    try:
+        return parse_receipt(text) if text else None
+    except ReceiptInvalid as err:
+        raise Unreadable("receipt") from err
+
+
+def _witness_key(header: Header) -> str:
+    key = _text(header, "witness_key")
+    if key and not HEX_32_BYTES.fullmatch(key):
+        raise Unreadable("witness_key")
+    return key
+
+
+def _ledger_head(header: Header) -> Head | None:
+    text = _text(header, "ledger")
+    if not text:
+        return None
+    found = LEDGER_HEAD.fullmatch(text)
+    if found is None:
+        raise Unreadable("ledger")
+    return Head(count=int(found[1]), digest=found[2])
 
 
 def _refusal(header: Header) -> Refusal:

@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 
 from federation.messages import Refusal, RefusalCode, Update
+from privacy.ledger.chain import Head
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,8 @@ class Expectation:
     """Name and shape of each tensor that trains in this round."""
     needs_counts: bool
     """Whether the number of records decides the update's weight."""
+    is_private: bool = False
+    """Whether the round promises privacy, so that a loss may stay at the hospital and a ledger's head must come."""
 
 
 def inspect(update: Update, expected: Expectation) -> Refusal | None:
@@ -34,6 +37,24 @@ def inspect(update: Update, expected: Expectation) -> Refusal | None:
         or _check_tensors(update, expected)
         or _check_numbers(update, expected)
     )
+
+
+def inspect_ledger(ledger: Head | None, witnessed: Head | None) -> Refusal | None:
+    """The reason to refuse a private update for the ledger behind it, or None.
+
+    Args:
+        ledger: Where the hospital's ledger was when it trained.
+        witnessed: Where it was when the coordinator last heard of it.
+    """
+    if ledger is None:
+        return Refusal(code=RefusalCode.LEDGER, reason="it does not say where its ledger stands")
+    if witnessed is None or ledger.count > witnessed.count or ledger == witnessed:
+        return None
+    reason = (
+        f"its privacy ledger has {ledger.count} records and another history than the {witnessed.count} that were "
+        f"countersigned: its data protection officer has to restore the ledger"
+    )
+    return Refusal(code=RefusalCode.LEDGER, reason=reason)
 
 
 def inspect_norms(
@@ -97,7 +118,7 @@ def _check_numbers(update: Update, expected: Expectation) -> Refusal | None:
             return Refusal(
                 code=RefusalCode.NOT_FINITE, reason=f"tensor {name} holds NaN or infinity"
             )
-    if not np.isfinite(update.loss):
+    if not (np.isfinite(update.loss) or (expected.is_private and np.isnan(update.loss))):
         return Refusal(code=RefusalCode.NOT_FINITE, reason="its training loss is not finite")
     if update.num_steps != expected.num_steps:
         reason = f"it made {update.num_steps} local steps, {expected.num_steps} were asked for"

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
@@ -11,6 +12,7 @@ from federation.logs import configure_logging
 from federation.processes import die_with_parent
 from server.aggregation import QuorumNotMet
 from server.census import ask_for_counts
+from server.countersign import Countersign, witness_key
 from server.export import export_models
 from server.hospitals import Hospitals
 from server.mailbox import Mailbox
@@ -33,14 +35,19 @@ def main(grid: Grid, context: Context) -> None:
     if context.run_config["task"] == TASK:
         take_census(statistics_folder(state, digest), grid)
     else:
-        conduct(find_study(state, digest), grid)
+        conduct(find_study(state, digest), grid, witness_key(state))
 
 
-def conduct(store: StudyStore, grid: Grid) -> None:
+def conduct(store: StudyStore, grid: Grid, key: Ed25519PrivateKey) -> None:
     """Run a study over Flower's grid; the store remembers how it ended."""
     with store.lock():
         store.set_fact("stopped", "")
-        hospitals = Hospitals(grid=grid, rules=store.study.rounds, number_site=store.number_site)
+        hospitals = Hospitals(
+            grid=grid,
+            rules=store.study.rounds,
+            number_site=store.number_site,
+            countersign=Countersign(store=store, key=key),
+        )
         try:
             state = run_study(store, hospitals.ask, starting_weights)
             export_models(store, state)

@@ -61,6 +61,12 @@ def up(
 def run(
     study: Annotated[Path, typer.Argument(help="The study, as YAML.")],
     state: State,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the model that the study starts from, if it names one; needed once."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a study to its end; typed again, go on after the last finished round."""
@@ -68,11 +74,14 @@ def run(
     from server.endpoint import read_endpoint
     from server.export import model_path
     from server.progress import headline, show_progress
+    from server.start import take_start
     from server.status import study_status
+    from server.store import StudyStore
     from server.watch import run_to_end
 
     plan = load_study(study)
     read_endpoint(state.resolve())
+    take_start(StudyStore.create(state.resolve(), plan), start)
     with show_progress(_silent if as_json else say) as on_change:
         store = run_to_end(state.resolve(), plan, on_change=on_change)
     status = study_status(store)

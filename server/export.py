@@ -18,10 +18,7 @@ def export_models(store: StudyStore, state: GlobalState) -> None:
     Files that are there already are complete: each model folder appears with its manifest, written last.
     """
     study = store.study
-    full = [index for index, stage in enumerate(study.stages) if isinstance(stage, FullStage)]
-    end = store.stage_end(full[-1])
-    model = end.average or end.weights
-    rounds = study.first_round_of(full[-1] + 1) - 1
+    model, rounds = _whole_model(store)
     _write(model_path(store), model, _manifest(store, model, rounds, parent=_initial_digest(study)))
     last = study.stages[-1]
     if isinstance(last, LoraStage):
@@ -73,6 +70,16 @@ def _manifest(
     )
 
 
+def _whole_model(store: StudyStore) -> tuple[Arrays, int]:
+    """The model after the last full stage, or that a study of adapters began with, and the rounds behind it."""
+    study = store.study
+    full = [index for index, stage in enumerate(study.stages) if isinstance(stage, FullStage)]
+    if not full:
+        return store.start_weights(), 0
+    end = store.stage_end(full[-1])
+    return end.average or end.weights, study.first_round_of(full[-1] + 1) - 1
+
+
 def _initial_digest(study: StudyConfig) -> str:
-    """Digest of the seeded weights that the study began with."""
-    return digest_arrays(starting_weights(study, 0, {}))
+    """Digest of the weights that the study began with, given or seeded."""
+    return study.model.start or digest_arrays(starting_weights(study, 0, {}))

@@ -10,6 +10,7 @@ from flwr.serverapp import Grid
 from federation.config import RoundRules
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from federation.wire import ProtocolMismatch, Unreadable, pack_instruction, unpack_answer
+from server.countersign import Countersign
 from server.mailbox import POLL_SECONDS, Mailbox, Node
 from server.rounds import Answered, Asked, Event
 
@@ -34,6 +35,8 @@ class Hospitals:
     rules: RoundRules
     number_site: Callable[[str], int | None]
     """The number that stands for a hospital in conditions; the same for the study's life."""
+    countersign: Countersign
+    """Signs what was last seen of each hospital's ledger."""
     holders: set[tuple[str, str]] = field(default_factory=set)
     """(site, digest) of frozen models that a site is known to hold."""
     names: dict[int, str] = field(default_factory=dict)
@@ -75,7 +78,12 @@ class Hospitals:
 
     def _send(self, talk: Conversation, node: Node) -> Asked:
         """Push the instruction to one hospital; the frozen model only if it may not hold it."""
-        instruction = replace(talk.instruction, site_number=self.number_site(node.site))
+        instruction = replace(
+            talk.instruction,
+            site_number=self.number_site(node.site),
+            receipt=self.countersign.receipt_for(node.site),
+            witness_key=self.countersign.public_key,
+        )
         if (node.site, instruction.base_digest) in self.holders:
             instruction = replace(instruction, base=None)
         left = self.rules.deadline_seconds - (time.monotonic() - talk.started)

@@ -19,11 +19,11 @@ from federation.messages import Answer, Instruction, Refusal, Update
 from federation.schedule import trained_tensors
 from model.arrays import Arrays, digest_arrays
 from model.ema import update_average
-from server.admission import Expectation, inspect, inspect_norms
+from server.admission import Expectation, inspect, inspect_ledger, inspect_norms
 from server.aggregation import QuorumNotMet, l2_norm, mean_change, mean_product, site_shares
 from server.outer import outer_step
 from server.state import GlobalState
-from server.store import Part, StudyStore
+from server.store import Part, StudyStore, Witnessed
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def run_study(store: StudyStore, ask: Ask, start: Start) -> GlobalState:
         QuorumNotMet: if a round fails as often as the study allows.
     """
     study = store.study
-    state = store.load_state() or GlobalState(round_number=0, weights={})
+    state = store.load_state() or GlobalState(round_number=0, weights=store.start_weights())
     while state.round_number < study.num_rounds:
         state = enter_stage(study, state, start)
         state = run_round(store, state, ask)
@@ -145,9 +145,11 @@ def collect(store: StudyStore, state: GlobalState, ask: Ask, *, attempt: int) ->
         if isinstance(event, Asked):
             part = replace(part, bytes_down=part.bytes_down + event.bytes_down)
         else:
-            part = settle(part, event.answer, expected)
+            part = settle(part, event.answer, expected, witnessed=store.witnessed(event.site))
             if part.state == "admitted" and isinstance(event.answer, Update):
                 store.keep_change(event.site, event.answer.change)
+                if event.answer.ledger is not None:
+                    store.witness(event.site, event.answer.ledger, number)
                 part = replace(part, norm=l2_norm(event.answer.change.values()))
         parts[event.site] = part
         store.record(part)
@@ -177,7 +179,9 @@ def outliers(store: StudyStore, state: GlobalState, parts: dict[str, Part]) -> d
     return inspect_norms(norms, earlier=earlier, max_ratio=study.rounds.max_norm_ratio)
 
 
-def settle(part: Part, answer: Answer, expected: Expectation) -> Part:
+def settle(
+    part: Part, answer: Answer, expected: Expectation, *, witnessed: Witnessed | None = None
+) -> Part:
     """What a hospital's answer makes of its part."""
     if isinstance(answer, Refusal):
         return refused(part, answer)
@@ -191,6 +195,8 @@ def settle(part: Part, answer: Answer, expected: Expectation) -> Part:
         bytes_up=part.bytes_up + sum(tensor.nbytes for tensor in answer.change.values()),
     )
     refusal = inspect(answer, expected)
+    if refusal is None and expected.is_private:
+        refusal = inspect_ledger(answer.ledger, witnessed.head if witnessed else None)
     return refused(part, refusal) if refusal else replace(part, state="admitted")
 
 
@@ -212,6 +218,7 @@ def expectation(study: StudyConfig, state: GlobalState) -> Expectation:
         num_steps=stage.local.local_steps,
         shapes={name: state.weights[name].shape for name in sorted(trained)},
         needs_counts=study.rounds.site_weights == "records",
+        is_private=stage.local.privacy is not None,
     )
 
 

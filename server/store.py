@@ -17,6 +17,7 @@ from federation.config import StudyConfig, parse_study, study_digest, study_json
 from federation.files import hold_lock, is_locked, sync_folder, write_file
 from model.arrays import Arrays, WrongModelFile, digest_arrays, load_arrays, save_arrays
 from model.conditioning import NUM_SITES
+from privacy.ledger.chain import Head
 from server.state import GlobalState
 
 SCHEMA = """
@@ -28,8 +29,11 @@ CREATE TABLE IF NOT EXISTS parts (
   reason TEXT NOT NULL, loss REAL, held_out_loss REAL, seconds REAL, norm REAL, num_records INTEGER, num_files INTEGER,
   bytes_down INTEGER NOT NULL, bytes_up INTEGER NOT NULL, time REAL NOT NULL, PRIMARY KEY (number, site));
 CREATE TABLE IF NOT EXISTS sites (name TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS ledgers (
+  site TEXT PRIMARY KEY, count INTEGER NOT NULL, digest TEXT NOT NULL, round INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+START = "start.safetensors"
 TENSORS = ("weights", "momentum", "average", "base")
 
 
@@ -81,6 +85,14 @@ class RoundRecord:
     committed: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Witnessed:
+    """How far a hospital's ledger went in a round."""
+
+    head: Head
+    round_number: int
+
+
 class StudyStore:
     """Reads and writes one study's folder; only the process that holds `lock` writes."""
 
@@ -111,6 +123,14 @@ class StudyStore:
     def is_running(self) -> bool:
         """Whether a live process holds the study."""
         return is_locked(self.folder / "lock")
+
+    def keep_start(self, weights: Arrays) -> None:
+        """Keep the weights that the study starts from."""
+        save_arrays(self.folder / START, weights, {})
+
+    def start_weights(self) -> Arrays:
+        """The weights that the study starts from; empty if its seed decides them, or if they were never given."""
+        return _load(self.folder / START)
 
     def commit(self, state: GlobalState, *, stage: int, parts: list[Part], seconds: float) -> None:
         """Make a round durable: tensors first, then the row that makes it count."""
@@ -196,6 +216,19 @@ class StudyStore:
         """Every hospital's number, in the order in which they were given."""
         rows = self._query("SELECT name, number FROM sites ORDER BY number")
         return {str(row["name"]): int(row["number"]) for row in rows}
+
+    def witness(self, site: str, head: Head, round_number: int) -> None:
+        """Remember how far a hospital's ledger went when its update came."""
+        row = (site, head.count, head.digest, round_number)
+        self._execute("INSERT OR REPLACE INTO ledgers VALUES (?,?,?,?)", row)
+
+    def witnessed(self, site: str) -> Witnessed | None:
+        """The last head of a hospital's ledger that was seen here."""
+        rows = self._query("SELECT * FROM ledgers WHERE site = ?", (site,))
+        if not rows:
+            return None
+        head = Head(count=int(rows[0]["count"]), digest=str(rows[0]["digest"]))
+        return Witnessed(head=head, round_number=int(rows[0]["round"]))
 
     def set_fact(self, name: str, value: str) -> None:
         """Remember one named fact about the study, such as why it stopped."""

@@ -3,6 +3,7 @@
 Both train the same stages, with the same numbers of rounds and local steps, by the same local training.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,15 @@ from server.start import starting_weights
 
 
 def train_alone(
-    study: StudyConfig, records: TrainingRecords, name: str, *, num_threads: int = 1
+    study: StudyConfig,
+    records: TrainingRecords,
+    name: str,
+    *,
+    start: Arrays | None = None,
+    num_threads: int = 1,
 ) -> Arrays:
-    """The whole model after all full stages, trained on one set of records."""
-    weights: Arrays = {}
+    """The whole model after all full stages, trained on one set of records, without privacy."""
+    weights: Arrays = start or {}
     optimizer_state: Arrays = {}
     for number in range(1, study.num_rounds + 1):
         index, stage = study.stage_of(number)
@@ -51,18 +57,28 @@ def train_alone(
     return weights
 
 
-def keep_trained(
-    study: StudyConfig,
-    caches: list[tuple[Path, int | None]],
-    name: str,
-    path: Path,
-    codec_path: Path | None = None,
-) -> None:
-    """Train on the records of one or several hospitals, each with its number, and keep the weights in a file."""
-    records = [open_cache(cache, load_key(None)).at_site(number) for cache, number in caches]
-    weights = train_alone(study, as_network_sees(study, join(records), codec_path), name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_arrays(path, weights, {})
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Alternative:
+    """One training without a federation."""
+
+    study: StudyConfig
+    caches: list[tuple[Path, int | None]]
+    """Of one or several hospitals, each with the number that stands for it."""
+    name: str
+    path: Path
+    """Gets the weights."""
+    codec_path: Path | None = None
+    start: Arrays = field(default_factory=dict)
+    """What the study starts from; empty for fresh weights."""
+
+
+def keep_trained(job: Alternative) -> None:
+    """Train, and keep the weights in a file."""
+    records = [open_cache(cache, load_key(None)).at_site(number) for cache, number in job.caches]
+    seen = as_network_sees(job.study, join(records), job.codec_path)
+    weights = train_alone(job.study, seen, job.name, start=job.start)
+    job.path.parent.mkdir(parents=True, exist_ok=True)
+    save_arrays(job.path, weights, {})
 
 
 def as_network_sees(

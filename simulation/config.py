@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, TypeVar
 from pydantic import Discriminator, Tag
 
 from federation.config import SiteName, StudyConfig
+from federation.privacy_terms import AboveZero
 from federation.strict_yaml import STRICT, load_config
 from simulation.phantom_sites import PhantomSite
 
@@ -66,6 +67,16 @@ Folder = TypeVar("Folder", FolderSite, FolderSet)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What every simulated hospital lets its patients' radiographs spend."""
+
+    max_epsilon: AboveZero
+    """Cap of the hospital's ledger."""
+    delta: AboveZero
+    """Of (epsilon, delta); below 1 / patients of the smallest hospital."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
     """Everything that one machine needs to play a whole federation."""
 
@@ -80,6 +91,12 @@ class SimulationConfig:
     """Side of the written radiographs, in pixels."""
     codec_path: Path | None = None
     """Folder of the study's autoencoder, which all hospitals share; None for a study of pixels."""
+    start_path: Path | None = None
+    """Folder of the model that the study starts from; None for a study of fresh weights."""
+    compare: bool = True
+    """Whether each hospital alone, and all data pooled, are trained too, without privacy, to compare with."""
+    budget: Budget | None = None
+    """Of a study with privacy: every hospital gets a policy with it that allows what the study asks for."""
 
     def __post_init__(self) -> None:
         names = [site.name for site in self.sites]
@@ -91,6 +108,14 @@ class SimulationConfig:
             )
         if (self.codec_path is None) != (self.study.model.codec_digest is None):
             raise ValueError("codec_path and an autoencoder in the study's model go together")
+        if (self.start_path is None) != (self.study.model.start is None):
+            raise ValueError("start_path and model.start of the study go together")
+        if self.compare and self.study.stages[0].kind != "full":
+            raise ValueError(
+                "a study without a full stage has nothing to compare: set compare to false"
+            )
+        if any(stage.local.privacy for stage in self.study.stages) and self.budget is None:
+            raise ValueError("a study with privacy needs a budget: max_epsilon and delta")
         if isinstance(self.held_out, HeldOutSet) and not self.phantoms:
             raise ValueError(
                 "a held-out set of phantoms needs a hospital of phantoms, whose machines it takes"
@@ -120,6 +145,8 @@ def load_simulation(path: Path) -> SimulationConfig:
         plan = replace(plan, held_out=_beside(folder, plan.held_out))
     if plan.codec_path is not None:
         plan = replace(plan, codec_path=folder / plan.codec_path)
+    if plan.start_path is not None:
+        plan = replace(plan, start_path=folder / plan.start_path)
     return replace(plan, sites=tuple(sites))
 
 

@@ -103,6 +103,7 @@ def write_profile(layout: Layout, name: str, *, image_size: int, port: int, ca_p
         "image_size": image_size,
         "share_counts": True,
         "codec_path": str(layout.codec_path) if layout.codec_path else None,
+        "privacy_path": "privacy.yaml" if layout.policy(name).exists() else None,
     }
     write_file(layout.profile(name), dump_yaml(profile).encode())
 

@@ -39,6 +39,10 @@ class Layout:
         """Everything of one hospital."""
         return self.out / "hospitals" / name
 
+    def policy(self, name: str) -> Path:
+        """A hospital's privacy policy, in a study with privacy."""
+        return self.hospital(name) / "privacy.yaml"
+
     def profile(self, name: str) -> Path:
         """A hospital's profile."""
         return self.hospital(name) / "site.yaml"

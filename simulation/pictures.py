@@ -14,7 +14,7 @@ from model.generate import Generator, draw
 from model.guidance import Guidance
 from model.sampler import Sampling
 from server.status import StudyStatus
-from simulation.summary import Summary
+from simulation.summary import UNTRAINED, Summary
 
 mpl.use("Agg")
 
@@ -93,7 +93,7 @@ def draw_losses(path: Path, status: StudyStatus, *, adapter_start: int | None) -
 
 def draw_comparison(path: Path, summary: Summary) -> None:
     """Held-out loss of every way to train, as bars."""
-    rows = [row for row in summary.rows() if row[0] != "untrained"][::-1]
+    rows = [row for row in summary.rows() if row[0] != UNTRAINED][::-1]
     figure = Figure(figsize=(9, 0.4 * len(rows) + 0.7), dpi=110, layout="constrained")
     axes = figure.subplots()
     colours = [ACCENT if name.startswith("federated") else "#b8c1cb" for name, _ in rows]

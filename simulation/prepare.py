@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from client.cache.records import CacheMissing, open_cache_of
 from client.config import SiteConfig
 from client.dicom.policy import ReadPolicy
 from client.intake.ingest import ingest
+from federation.config import StudyConfig
 from federation.files import write_file
+from federation.planning.spending import charged_phase
+from federation.strict_yaml import dump_yaml
 from model.conditioning import RACES
-from simulation.config import FolderSet, FolderSite, HeldOutSet, SimulationConfig
+from simulation.config import Budget, FolderSet, FolderSite, HeldOutSet, SimulationConfig
 from simulation.layout import Layout
 from simulation.phantom_sites import PhantomSite, write_balanced_set, write_phantom_site
 
@@ -37,6 +41,11 @@ def prepare(layout: Layout, plan: SimulationConfig, say: Say) -> list[str]:
         _prepare(
             layout.hospital(site.name), plan, partial(_write_hospital, plan, site), site.name, say
         )
+        if plan.budget is not None:
+            write_file(
+                layout.policy(site.name),
+                dump_yaml(_policy(plan.study, plan.budget, site.name)).encode(),
+            )
     _prepare(layout.held_out, plan, partial(_write_held_out, plan), "held-out set", say)
     return sorted(site.name for site in plan.sites)
 
@@ -48,6 +57,24 @@ def _link_codec(layout: Layout, path: Path | None) -> None:
     if not path.is_dir():
         raise FolderMissing(path)
     (layout.out / "autoencoder").symlink_to(path.resolve())
+
+
+def _policy(study: StudyConfig, budget: Budget, name: str) -> dict[str, object]:
+    """A policy that allows what the study asks for, up to the budget."""
+    stages = study.stages
+    terms = [stage.local.privacy for stage in stages if stage.local.privacy]
+    noise = min((charged_phase(each, 1).noise_multiplier for each in terms), default=1.0)
+    return {
+        "data_set": name,
+        **asdict(budget),
+        "min_noise_multiplier": noise,
+        "max_sample_rate": max((each.sample_rate for each in terms), default=1.0),
+        "max_local_steps": max(stage.local.local_steps for stage in stages),
+        "max_images": max((each.max_images for each in terms), default=1),
+        "only_private": len(terms) == len(stages),
+        "noised_loss": True,
+        "kinds": sorted({stage.kind for stage in stages}),
+    }
 
 
 def _write_hospital(plan: SimulationConfig, site: PhantomSite | FolderSite, data: Path) -> None:

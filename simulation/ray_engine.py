@@ -13,6 +13,7 @@ from client.app import app as client_app
 from federation.config import StudyConfig
 from federation.files import make_private_folder
 from server.app import conduct
+from server.countersign import witness_key
 from server.progress import OnChange
 from server.store import StudyStore
 from server.watch import StudyStopped
@@ -50,7 +51,7 @@ def run_over_ray(
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:  # noqa: ARG001  Flower's signature
-        conduct(store, grid)
+        conduct(store, grid, witness_key(layout.coordinator))
 
     write_profiles(study, names, layout)
     run_simulation(

@@ -7,6 +7,7 @@ from pathlib import Path
 from federation.files import write_file
 from server.export import adapter_path, model_path
 from server.progress import show_progress
+from server.start import take_start
 from server.store import StudyStore
 from simulation.compare import compare
 from simulation.config import SimulationConfig, simulation_digest
@@ -58,7 +59,7 @@ def run_simulation(
     try:
         names = prepare(layout, plan, say)
         store = federate(plan, names, layout, engine=engine, say=say)
-        comparison = compare(plan.study, store, names, layout, say)
+        comparison = compare(plan, store, names, layout, say)
     except KeyboardInterrupt:
         say(
             f"stopped, and every program with it; finished rounds are kept. To go on, type: {command}"
@@ -82,6 +83,7 @@ def federate(
     """Run the study over a federation, unless it is finished."""
     store = StudyStore.create(layout.coordinator, plan.study)
     if not store.fact("finished"):
+        take_start(store, plan.start_path)
         for name in sorted(names):  # now, so that who connects first decides nothing
             store.number_site(name)
         say(f"federation: {len(names)} hospitals, {plan.study.num_rounds} rounds, engine {engine}")

@@ -6,6 +6,8 @@ from pathlib import Path
 from federation.terminal import program, shown
 from simulation.compare import Comparison
 
+UNTRAINED = "before training"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
@@ -19,16 +21,18 @@ class Summary:
     """What the losses were measured on; no hospital has it."""
 
     @property
-    def beats_best_alone(self) -> bool:
-        """Whether the federated model is better than every hospital by itself."""
-        return self.comparison.federated < self.comparison.alone[self.comparison.best_alone]
+    def beats_best_alone(self) -> bool | None:
+        """Whether the federated model is better than every hospital by itself; None if none trained."""
+        best = self.comparison.best_alone
+        return None if best is None else self.comparison.federated < self.comparison.alone[best]
 
     def rows(self) -> list[tuple[str, float]]:
         """Every model with its held-out loss, best first."""
         result = self.comparison
         rows = [(f"{name} alone", loss) for name, loss in result.alone.items()]
-        rows += [("pooled data", result.pooled), ("federated", result.federated)]
-        rows += [("untrained", result.untrained)]
+        rows += [("federated", result.federated), (UNTRAINED, result.untrained)]
+        if result.pooled is not None:
+            rows.append(("pooled data", result.pooled))
         if result.adapted is not None:
             rows.append(("federated, with adapter", result.adapted))
         return sorted(rows, key=lambda row: row[1])
@@ -76,6 +80,10 @@ class Summary:
     def verdict(self) -> str:
         """Whether federating paid, in one sentence."""
         result = self.comparison
+        if result.best_alone is None:
+            reached = result.federated if result.adapted is None else result.adapted
+            gain = 100 * (1 - reached / result.untrained)
+            return f"Training took {gain:.1f} % off the loss that the study began with."
         best = result.alone[result.best_alone]
         gain = 100 * (1 - result.federated / best)
         word = "lower" if gain > 0 else "higher"

@@ -279,6 +279,7 @@ def federate_in_process() -> Callable[..., "StudyStore"]:
     from client.config import load_site
     from client.rounds import answer
     from federation.messages import Instruction
+    from server.countersign import Countersign, witness_key
     from server.export import export_models
     from server.rounds import Answered, Asked, Event, run_study
     from server.start import starting_weights
@@ -302,10 +303,16 @@ def federate_in_process() -> Callable[..., "StudyStore"]:
         def ask(instruction: Instruction) -> Iterator[Event]:
             for site in sites:
                 yield Asked(site=site.site_name, bytes_down=0)
-                numbered = replace(instruction, site_number=store.number_site(site.site_name))
+                numbered = replace(
+                    instruction,
+                    site_number=store.number_site(site.site_name),
+                    receipt=countersign.receipt_for(site.site_name),
+                    witness_key=countersign.public_key,
+                )
                 yield Answered(site=site.site_name, answer=answer(site, numbered))
 
         store = StudyStore.create(layout.coordinator, study)
+        countersign = Countersign(store=store, key=witness_key(layout.coordinator))
         with store.lock():
             export_models(store, run_study(store, ask, starting_weights))
         store.set_fact("finished", "now")

@@ -25,6 +25,7 @@ from federation.config import (
     study_digest,
     study_json,
 )
+from federation.privacy_terms import PrivacyTerms
 from federation.strict_yaml import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -67,6 +68,7 @@ def test_every_study_that_is_delivered_is_valid(path: Path) -> None:
         LoraStage,
         LocalTraining,
         OuterStep,
+        PrivacyTerms,
     ],
 )
 def test_the_reference_study_explains_every_key_that_a_study_may_have(schema: type) -> None:
@@ -78,23 +80,41 @@ def test_the_reference_study_explains_every_key_that_a_study_may_have(schema: ty
 def test_the_defaults_in_the_reference_are_the_defaults_in_the_code() -> None:
     lines = (CONFIGS / "reference.yaml").read_text().splitlines()
     stated = {
-        line.split(":")[0].strip(" -"): yaml.safe_load(line.rsplit("default ", 1)[1])
+        line.split(":")[0].strip(" -#"): yaml.safe_load(line.rsplit("default ", 1)[1])
         for line in lines
         if "; default " in line and "default all" not in line and "#" in line
     }
     rules = RoundRules(num_sites=1, min_sites=1)
     local = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
     stage = FullStage(kind="full", num_rounds=1, local=local)
+    terms = PrivacyTerms(noise_multiplier=1.0, sample_rate=1.0, max_grad_norm=1.0)
+    model = ModelChoice(size="tiny", image_size=16)
     stated.pop("learning_rate")  # 1 under outer, required under local
     values = {
         name: getattr(holder, name)
         for name in stated
-        for holder in (rules, local, OuterStep(), stage, ModelChoice(size="tiny", image_size=16))
+        for holder in (rules, local, OuterStep(), stage, model, terms)
         if hasattr(holder, name)
     }
     values["rule"] = LoraStage(kind="lora", num_rounds=1, local=local, rank=1, alpha=1.0).rule
-    assert len(stated) == 18
+    assert len(stated) == 20
     assert stated == values
+
+
+def test_a_study_of_adapters_alone_names_the_model_it_starts_from(tmp_path: Path) -> None:
+    content = smoke()
+    content["stages"] = content["stages"][1:]
+    assert "unless model.start names a model" in complaint(tmp_path, content)
+    content["model"]["start"] = "0" * 64
+    assert parse_study(json.dumps(content)).model.start == "0" * 64
+
+
+def test_privacy_and_weights_by_records_do_not_go_together(tmp_path: Path) -> None:
+    content = smoke()
+    content["stages"][0]["local"]["privacy"] = OTHERS["privacy"]
+    parse_study(json.dumps(content))
+    content["rounds"]["site_weights"] = "records"
+    assert "site_weights must be uniform" in complaint(tmp_path, content)
 
 
 def test_a_study_survives_the_journey_as_json() -> None:
@@ -236,6 +256,8 @@ OTHERS: dict[str, Any] = {
     "precision": "fp32",
     "rule": "alternate",
     "site_weights": "records",
+    "start": "0" * 64,
+    "privacy": {"noise_multiplier": 1.0, "sample_rate": 0.1, "max_grad_norm": 1.0},
 }
 
 

@@ -7,6 +7,7 @@ from types import MethodType
 from typing import NoReturn, cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.serverapp import Grid
 
 import server.app
@@ -33,6 +34,7 @@ class NobodyConnected:
 
 
 GRID = cast("Grid", NobodyConnected())
+KEY = Ed25519PrivateKey.generate()
 
 
 def test_a_round_nobody_answers_stops_the_study_with_the_quorums_sentence(
@@ -40,7 +42,7 @@ def test_a_round_nobody_answers_stops_the_study_with_the_quorums_sentence(
 ) -> None:
     rules = {"max_attempts": 1, "deadline_seconds": 0.01}
     store = StudyStore.create(tmp_path, study_of(STAGE, **rules))
-    conduct(store, GRID)
+    conduct(store, GRID, KEY)
     assert store.fact("stopped").startswith("round 1 has 0 admitted updates of at least 2")
     assert store.fact("finished") == ""
     assert not store.is_running()
@@ -57,7 +59,7 @@ def test_what_a_person_must_settle_is_kept_as_the_reason(
 
     monkeypatch.setattr(server.app, "run_study", fail)
     store = StudyStore.create(tmp_path, study_of(STAGE))
-    conduct(store, GRID)
+    conduct(store, GRID, KEY)
     assert store.fact("stopped") == str(reason)
     assert store.fact("finished") == ""
 
@@ -76,7 +78,7 @@ def test_a_study_is_finished_only_after_its_models_are_written(
             (store.fact("finished"), store.fact("stopped"), store.is_running())
         ),
     )
-    conduct(store, GRID)
+    conduct(store, GRID, KEY)
     assert seen == [("", "", True)]
     assert float(store.fact("finished")) > 0
 
@@ -92,7 +94,7 @@ def test_hospitals_get_the_numbers_that_the_store_keeps(
     told: list[int | None] = []
     monkeypatch.setattr(server.app, "run_study", sees_two_hospitals)
     store = StudyStore.create(tmp_path, study_of(STAGE))
-    conduct(store, GRID)
+    conduct(store, GRID, KEY)
     assert told == [1, 2, 1]
     assert store.site_numbers() == {"north": 1, "east": 2}
 
@@ -106,7 +108,7 @@ def test_a_defect_leaves_the_study_neither_finished_nor_stopped(
     monkeypatch.setattr(server.app, "run_study", fail)
     store = StudyStore.create(tmp_path, study_of(STAGE))
     with pytest.raises(KeyError):
-        conduct(store, GRID)
+        conduct(store, GRID, KEY)
     assert (store.fact("finished"), store.fact("stopped"), store.is_running()) == ("", "", False)
 
 
@@ -115,5 +117,5 @@ def test_two_runs_never_conduct_one_study(
 ) -> None:
     store = StudyStore.create(tmp_path, study_of(STAGE))
     with caplog.at_level(logging.INFO), store.lock(), pytest.raises(AlreadyRunning):
-        conduct(StudyStore(store.folder), GRID)
+        conduct(StudyStore(store.folder), GRID, KEY)
     assert store.fact("stopped") == ""

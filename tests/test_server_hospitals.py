@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
@@ -17,9 +18,11 @@ from flwr.supercore.task_identity import TaskIdentity
 from federation.config import RoundRules
 from federation.messages import Instruction, Refusal, RefusalCode, Update
 from federation.wire import pack_answer, unpack_instruction
+from server.countersign import Countersign
 from server.hospitals import Hospitals
 from server.mailbox import SECONDS_TO_SPARE
 from server.rounds import Answered, Asked, Event
+from server.store import StudyStore
 
 WEIGHTS = {"w": np.ones(4, np.float32)}
 BASE = {"b": np.ones(100, np.float32)}
@@ -166,8 +169,12 @@ def rules(num_sites: int, min_sites: int) -> RoundRules:
 def hospitals_of(
     grid: FakeGrid, num_sites: int, *, min_sites: int = 1, numbers: Mapping[str, int] = NO_NUMBERS
 ) -> Hospitals:
+    nothing_seen = cast("StudyStore", SimpleNamespace(witnessed=lambda site: None))
     return Hospitals(
-        grid=cast("Grid", grid), rules=rules(num_sites, min_sites), number_site=numbers.get
+        grid=cast("Grid", grid),
+        rules=rules(num_sites, min_sites),
+        number_site=numbers.get,
+        countersign=Countersign(store=nothing_seen, key=Ed25519PrivateKey.generate()),
     )
 
 

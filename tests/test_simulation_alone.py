@@ -16,7 +16,7 @@ from federation.config import FullStage, LocalTraining, OuterStep, StudyConfig
 from federation.schedule import derive_seed
 from model.arrays import Arrays, load_arrays
 from server.start import starting_weights
-from simulation.alone import build_network, keep_trained, loss_on, train_alone
+from simulation.alone import Alternative, build_network, keep_trained, loss_on, train_alone
 
 StudyOf = Callable[..., StudyConfig]
 Hospital = Callable[..., SiteConfig]
@@ -85,7 +85,8 @@ def test_kept_weights_are_the_trained_ones(
     study = study_of(FullStage(kind="full", num_rounds=1, local=LOCAL))
     caches = [make_hospital(tmp_path, name).state_path / "cache" for name in "ab"]
     path = tmp_path / "alone" / "pooled.safetensors"
-    keep_trained(study, [(caches[0], 3), (caches[1], None)], "pooled", path)
+    members = [(caches[0], 3), (caches[1], None)]
+    keep_trained(Alternative(study=study, caches=members, name="pooled", path=path))
     both = join([open_cache(cache).at_site(n) for cache, n in zip(caches, (3, None), strict=True)])
     assert_same(load_arrays(path), train_alone(study, both, "pooled"))
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,7 +53,8 @@ def test_trained_alternatives_are_kept(
         raise AssertionError("a process is started")
 
     monkeypatch.setattr("simulation.compare.get_context", never)
-    train_alternatives(mini_plan().study, NAMES, layout, NUMBERS)
+    study = mini_plan().study
+    train_alternatives(study, NAMES, layout, StudyStore.create(layout.coordinator, study))
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert sorted(path.stem for path in before) == [*NAMES, POOLED]
 
@@ -83,10 +85,10 @@ def test_a_study_without_adapter_has_no_adapted_loss(
     mini_simulation: Simulated, mini_plan: Plan, memory_path: Path
 ) -> None:
     out = shutil.copytree(mini_simulation[0], memory_path / "out")
-    layout, study = Layout(out), mini_plan().study
-    store = StudyStore.create(layout.coordinator, study)
+    layout, plan = Layout(out), mini_plan()
+    store = StudyStore.create(layout.coordinator, plan.study)
     shutil.rmtree(store.folder / "adapter")
-    result = compare(study, store, NAMES, layout, lambda _: None)
+    result = compare(plan, store, NAMES, layout, lambda _: None)
     assert result.adapted is None
     assert result.federated == mini_simulation[1].comparison.federated
 
@@ -95,9 +97,25 @@ def test_the_gain_is_counted_from_no_training_to_pooling() -> None:
     losses = {"untrained": 2.0, "adapted": None, "pooled": 1.0, "alone": {"b": 1.7, "a": 1.6}}
 
     def share(federated: float) -> float:
-        return Comparison(federated=federated, **losses).share_of_pooled_gain  # type: ignore[arg-type]
+        found = Comparison(federated=federated, **losses).share_of_pooled_gain  # type: ignore[arg-type]
+        assert found is not None
+        return found
 
     assert (share(2.0), share(1.5), share(1.0)) == (0.0, 0.5, 1.0)
     assert share(0.9) > 1.0
     assert share(2.5) < 0.0
     assert Comparison(federated=1.5, **losses).best_alone == "a"  # type: ignore[arg-type]
+
+
+def test_nothing_is_trained_to_compare_with_if_that_is_not_wanted(
+    mini_simulation: Simulated, mini_plan: Plan, memory_path: Path
+) -> None:
+    out = shutil.copytree(mini_simulation[0], memory_path / "out")
+    layout, plan = Layout(out), replace(mini_plan(), compare=False)
+    shutil.rmtree(layout.alone("x").parent)
+    store = StudyStore.create(layout.coordinator, plan.study)
+    result = compare(plan, store, NAMES, layout, lambda _: None)
+    assert not layout.alone("x").parent.exists()
+    assert (result.pooled, result.alone, result.best_alone) == (None, {}, None)
+    assert (result.share_of_pooled_gain, result.share_of_way_to_pooled) == (None, None)
+    assert result.federated == mini_simulation[1].comparison.federated

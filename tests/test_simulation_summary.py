@@ -43,7 +43,7 @@ def test_every_model_stands_in_the_text_best_first(adapted: float | None) -> Non
     ended = summary(federated=0.30, adapted=adapted)
     names = ["pooled data", "federated, with adapter", "federated", "south alone", "north alone"]
     names = [name for name in names if adapted or "adapter" not in name]
-    assert [name for name, _ in ended.rows()] == [*names, "untrained"]
+    assert [name for name, _ in ended.rows()] == [*names, "before training"]
     lines = ended.text().splitlines()
     assert [line.split(maxsplit=1)[1] for line in lines if line.startswith("    0.")] == names
     assert ended.verdict() in lines

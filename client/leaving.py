@@ -1,0 +1,52 @@
+"""What may leave with an update, and nothing else: the last look at it before it is sent.
+
+Without privacy: the trained tensors, and what the hospital's profile shares. With privacy a number leaves if it is a
+constant of the study, or noised and charged; a loss, a count or a duration that follows from the patients does not.
+"""
+
+import math
+
+import numpy as np
+
+from federation.config import FullStage, LoraStage
+from federation.messages import Update
+
+
+class WouldLeak(RuntimeError):
+    """An update that holds more than may leave; a fault of this program."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not on the list of what may leave: nothing is sent")
+
+
+def check_leaves(update: Update, stage: FullStage | LoraStage, trained: frozenset[str]) -> None:
+    """Let an update pass, or stop it.
+
+    Args:
+        update: What would be sent.
+        stage: What the study asks for in its round.
+        trained: Names of the tensors that train in its round.
+
+    Raises:
+        WouldLeak: something in it is not on the list.
+    """
+    for name, tensor in update.change.items():
+        if name not in trained or tensor.dtype != np.float32:
+            raise WouldLeak(f"tensor {name}")
+    if stage.local.privacy is not None:
+        _check_scalars(update, tells_loss=stage.local.privacy.loss_noise_multiplier is not None)
+
+
+def _check_scalars(update: Update, *, tells_loss: bool) -> None:
+    """What has to be missing from a private update, and what must not."""
+    stays = {
+        "held_out_loss": math.isnan(update.held_out_loss),
+        "loss": tells_loss or math.isnan(update.loss),
+        "seconds": update.seconds == 0,
+        "num_records": update.num_records == 0,
+        "num_files": update.num_files == 0,
+        "a change without its ledger's head": update.ledger is not None,
+    }
+    for name, is_kept in stays.items():
+        if not is_kept:
+            raise WouldLeak(name)
