@@ -104,9 +104,16 @@ def _round_line(status: StudyStatus, record: RoundRecord) -> str:
     left = status.seconds_left
     when = f", {clock(left)} left" if left else ""
     return (
-        f"round {record.number} of {status.num_rounds}: {_hospitals(record.num_sites)}, loss {_number(record.loss)}, "
-        f"held-out {_number(record.held_out_loss)}{counts}, {down:.1f} MB down, {up:.1f} MB up{when}"
+        f"round {record.number} of {status.num_rounds}: {_hospitals(record.num_sites)}"
+        f"{_named('loss', record.loss)}{_named('held-out', record.held_out_loss)}{counts}, "
+        f"{down:.1f} MB down, {up:.1f} MB up{when}"
     )
+
+
+def _named(name: str, value: float | None) -> str:
+    """Nothing for a number that stays at the hospitals."""
+    number = _number(value)
+    return f", {name} {number}" if number else ""
 
 
 def _hospitals(count: int) -> str:

@@ -1,6 +1,7 @@
 """Progress for a person: plain lines say each thing once, the table shows every hospital."""
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,16 @@ def test_plain_lines_say_each_thing_once(store: StudyStore) -> None:
             "2.0 MB down, 1.0 MB up, 01:30 left"
         ),
     ]
+
+
+def test_losses_that_stay_at_the_hospitals_are_not_mentioned(store: StudyStore) -> None:
+    lines: list[str] = []
+    silent = replace(DONE, loss=math.nan, held_out_loss=math.nan, num_records=0, num_files=0)
+    store.record(silent)
+    state = GlobalState(round_number=1, weights={})
+    store.commit(state, stage=0, parts=[silent], seconds=45.0)
+    PlainProgress(lines.append)(store)
+    assert lines == ["round 1 of 3: 1 hospital, 2.0 MB down, 1.0 MB up, 01:30 left"]
 
 
 def test_a_second_refusal_of_the_same_hospital_is_news(store: StudyStore) -> None:
