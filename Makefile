@@ -46,6 +46,7 @@ bench: install  ## ratios, measured in one run
 	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py tiny 64 16
 	OMP_NUM_THREADS=1 $(BIN)/python bench/model_step.py small 256 8
 	OMP_NUM_THREADS=1 $(BIN)/python bench/xl_step.py 512
+	OMP_NUM_THREADS=1 $(BIN)/python bench/dp.py small 256 8 3
 	OMP_NUM_THREADS=1 $(BIN)/python bench/ingest.py
 
 fuzz: install  ## thousands of damaged files through the reader
