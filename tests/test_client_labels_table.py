@@ -184,7 +184,7 @@ def test_a_file_that_is_no_labels_file_is_refused_in_a_sentence(
     ("name", "content", "reason"),
     [
         ("labels.csv.gz", b"study_instance_uid,edema\n", "a gzip file that is damaged"),
-        ("labels.csv.gz", gzip.compress(b"study_instance_uid,edema\n")[:-9], "damaged"),
+        ("labels.csv.gz", gzip.compress(b"study_instance_uid,edema\n", mtime=0)[:-9], "damaged"),
         ("labels.json", b"[1]\n", "not one JSON object a line"),
         ("labels.json", b'{"study_instance_uid": 1, "edema": 1}\n{"a\n', "not one JSON object"),
         ("labels.json", b'{"a":' * 100_000, "not one JSON object a line"),
