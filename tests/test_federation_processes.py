@@ -129,7 +129,9 @@ def test_a_guard_that_was_killed_is_replaced(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         supervisor.start("child", program(tmp_path, "import time; time.sleep(600)"))
         child = supervisor.states()["child"].pid or 0
-        (guard,) = (p for p in psutil.Process().children() if "orphan_guard" in str(p.cmdline()))
+        children = psutil.Process().children()
+        living = [p for p in children if p.status() != psutil.STATUS_ZOMBIE]
+        (guard,) = (p for p in living if "orphan_guard" in str(p.cmdline()))
         guard.send_signal(signal.SIGKILL)
         assert eventually(lambda: not is_running(guard.pid))
         supervisor.tend()

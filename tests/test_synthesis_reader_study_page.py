@@ -233,9 +233,21 @@ def test_nothing_is_lost_by_a_reload_or_a_killed_browser(
         mark = booklet.marks[booklet.presentations[0][0]]
         store = profile / "Default" / "Local Storage" / "leveldb"
         until(lambda: any(holds(path, mark, '"choice":"real"') for path in store.glob("*.log")))
+        until(lambda: rests(store))
     with browser(profile) as window:
         window.show(page)
         assert window.run(STATE) == kept
+
+
+def rests(folder: Path) -> bool:
+    """Whether nothing is being written: a record that is half on the disk counts for nothing after a kill."""
+
+    def sizes() -> dict[Path, int]:
+        return {path: path.stat().st_size for path in folder.iterdir()}
+
+    before = sizes()
+    time.sleep(1.0)
+    return sizes() == before
 
 
 def holds(path: Path, *texts: str) -> bool:
