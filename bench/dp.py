@@ -221,7 +221,6 @@ def main(case: Case, repeats: int, words: list[str]) -> None:
     """Measure and compare."""
     actions = {kind: build(case) for kind, build in KINDS.items()}
     seconds = interleaved(actions, repeats)
-    print({kind: round(taken, 2) for kind, taken in seconds.items()}, flush=True)
     explain(actions["private"])
     del actions
     needed = {kind: needed_bytes(words, kind) for kind in KINDS}

@@ -109,11 +109,14 @@ class PrivateRound:
         """
         if instruction.receipt is None:
             return
+        first, given = folder / WITNESS_KEY, instruction.witness_key
         with opened(self._policy) as ledger:
-            if _pinned(folder / WITNESS_KEY, instruction.witness_key) != instruction.witness_key:
+            if first.exists() and first.read_text() != given:
                 raise ReceiptInvalid("is signed with another key than the study's first")
-            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(instruction.witness_key))
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(given))
             ledger.keep(instruction.receipt, key, site_name=site_name)
+        if not first.exists():
+            write_file(first, given.encode())
 
     def reserve(self, num_patients: int) -> Head:
         """Charge the round before the first gradient; the ledger's head after that.
@@ -179,10 +182,3 @@ def private_round(
     return PrivateRound(
         policy, terms, digest=digest, number=number, num_steps=stage.local.local_steps
     )
-
-
-def _pinned(path: Path, key: str) -> str:
-    """The key that signed the study's first receipt."""
-    if not path.exists():
-        write_file(path, key.encode())
-    return path.read_text()

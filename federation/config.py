@@ -116,6 +116,10 @@ class LocalTraining:
     privacy: PrivacyTerms | None = None
     """Differentially private training; None promises nothing."""
 
+    def __post_init__(self) -> None:
+        if self.privacy is not None and self.precision != "fp32":
+            raise ValueError("precision must be fp32 with privacy: rounded gradients bound nothing")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OuterStep:

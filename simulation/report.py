@@ -40,6 +40,7 @@ def write_report(layout: Layout, store: StudyStore, summary: Summary) -> Path:
         sites=list(status.latest_parts),
         digest=study_digest(store.study),
         model=store.study.model,
+        is_private=any(stage.local.privacy for stage in store.study.stages),
         duration=clock(summary.seconds),
         down=down,
         up=up,

@@ -301,6 +301,8 @@ def test_receipts_are_believed_from_the_first_key_only(
         )
 
     first, other = (Countersign(store=store, key=Ed25519PrivateKey.generate()) for _ in range(2))
+    unsigned = replace(asked(2, first), witness_key=other.public_key)
+    assert refused(hospital, unsigned).code == RefusalCode.LEDGER  # and its key is not kept
     trained(hospital, asked(2, first))
     assert refused(hospital, asked(3, other)).code == RefusalCode.LEDGER
     forged = replace(asked(3, other), witness_key=first.public_key)
