@@ -38,8 +38,13 @@ demo: install  ## three hospitals train one model on this machine
 compose-test:  ## a coordinator and three hospitals in containers, one of them lost and found
 	@PYTHON=$(PYTHON) containers/compose_test.sh
 
-faults: install  ## kill a real federation's coordinator, and an ingest, at many moments
-	FEDCXR_KILL_AFTER=0,1,2,3,5,8,12,16 $(BIN)/pytest tests/faults
+CUTS := $(foreach place,asking fetching leaving,$(foreach seconds,5 60 300,$(place):$(seconds)))
+comma := ,
+space := $(subst ,, )
+
+faults: install  ## kill, cut, corrupt and fill up real federations, and kill an ingest, at many moments
+	FEDCXR_FAULT_SEEDS=10 FEDCXR_ALL_FAULTS=1 FEDCXR_CUTS=$(subst $(space),$(comma),$(CUTS)) $(BIN)/pytest tests/faults
+	FEDCXR_CUTS= FEDCXR_CUT_MODEL=small $(BIN)/pytest tests/faults/test_faults_network.py
 	FEDCXR_KILL_EVERY=1 $(BIN)/pytest tests/test_client_intake_ingest_killed.py
 
 bench: install  ## ratios, measured in one run
@@ -48,6 +53,12 @@ bench: install  ## ratios, measured in one run
 	OMP_NUM_THREADS=1 $(BIN)/python bench/xl_step.py 512
 	OMP_NUM_THREADS=1 $(BIN)/python bench/dp.py small 256 8 3
 	OMP_NUM_THREADS=1 $(BIN)/python bench/ingest.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/rules.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/blobs.py
+	$(BIN)/python bench/flower_fedavg.py --size base --sites 2
+	$(BIN)/python bench/rounds.py --sites 2 4
+	$(BIN)/python bench/rounds.py --sites 16 --rank 16 --held-base
+	$(BIN)/python bench/many_sites.py --sites 100 --rounds 20
 
 fuzz: install  ## thousands of damaged files through the reader
 	OMP_NUM_THREADS=1 $(BIN)/python bench/fuzz.py

@@ -30,13 +30,13 @@ from client.optimizer import make_optimizer
 from client.patient_batches import PatientLoss, training_patients
 from client.private_training import clipper_on, mechanism_of, num_places
 from client.training import freeze_all_but, step
-from federation.config import LocalTraining
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import LocalTraining
 from model.adapter import adapter_parameters, attach
 from model.conditioning import Schema
 from model.config import AdapterConfig, model_config, noise_size
 from model.flow import draw_noise
-from model.transformer import initial_network
+from model.initial import initial_network
 from privacy.training.entropy import SystemEntropy
 from privacy.training.step import private_step
 

@@ -46,7 +46,7 @@ from client.guard.pool import usable_cpus
 from client.intake.ingest import ingest
 from model.conditioning import Schema
 from model.config import model_config
-from model.transformer import initial_network
+from model.initial import initial_network
 from simulation.dicom_writer import Machine, Study, build_radiograph, write_radiograph
 from simulation.phantom import Phantom
 from simulation.style import STYLES

@@ -21,11 +21,12 @@ from client.losses import draws_of, record_losses
 from client.optimizer import make_optimizer
 from client.preparation import prepare
 from client.training import step
-from federation.config import LocalTraining
+from federation.stages import LocalTraining
 from model.conditioning import Schema
 from model.config import ModelConfig, model_config
+from model.initial import initial_network
 from model.table import size_row
-from model.transformer import RectifiedFlowTransformer, initial_network
+from model.transformer import RectifiedFlowTransformer
 
 REPEATS = 9
 PROFILED_STEPS = 3

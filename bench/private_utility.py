@@ -19,28 +19,23 @@ import torch
 from client.cache.records import open_cache
 from client.config import SiteConfig
 from client.rounds import answer
-from federation.config import (
-    FullStage,
-    LocalTraining,
-    LoraStage,
-    ModelChoice,
-    RoundRules,
-    StudyConfig,
-    study_digest,
-)
+from federation.config import ModelChoice, RoundRules, StudyConfig, study_digest
 from federation.messages import Instruction
 from federation.privacy_terms import PrivacyTerms
 from federation.schedule import derive_seed
+from federation.stages import FullStage, LocalTraining, LoraStage
 from federation.strict_yaml import dump_yaml
-from model.arrays import Arrays, digest_arrays, load_arrays, save_arrays
+from model.arrays import Arrays, digest_arrays, load_arrays
 from model.generate import open_network
+from model.tensor_file import copy_tensors
 from privacy.accounting.noise import noise_multiplier_for
 from server.export import adapter_path, export_models, model_path
 from server.rounds import Answered, Event, run_study
 from server.start import starting_weights
 from server.store import StudyStore
-from simulation.alone import build_network, loss_on, train_alone
+from simulation.alone import build_network, fresh_weights, loss_on, train_alone
 from simulation.config import SimulationConfig, load_simulation
+from simulation.in_process import InProcess
 from simulation.layout import Layout
 from simulation.prepare import prepare
 
@@ -121,7 +116,7 @@ def make_base(plan: SimulationConfig, layout: Layout, budget: Budget) -> Path:
         )
         prepare(public, alone, print)
         records = open_cache(public.cache("public"))
-        save_arrays(path, train_alone(alone.study, records, "public"), {})
+        copy_tensors(path, train_alone(alone.study, records, "public"))
     return path
 
 
@@ -161,10 +156,10 @@ def train(
         for site in sites:
             yield Answered(site=site.site_name, answer=answer(site, instruction))
 
-    export_models(store, run_study(store, ask, starting_weights))
+    export_models(store, run_study(store, InProcess(ask), starting_weights))
     held_out = open_cache(layout.held_out / "state" / "cache")
     seed = derive_seed(plan.study, "comparison")
-    first = build_network(study, given or starting_weights(study, 0, {}))
+    first = build_network(study, given or fresh_weights(study))
     adapter = adapter_path(store)
     last, _, _ = open_network(model_path(store), adapter if adapter.exists() else None)
     privacy = study.stages[0].local.privacy

@@ -21,7 +21,7 @@ from client.heap import keep_freed_memory
 from client.optimizer import make_optimizer
 from client.preparation import prepare
 from client.training import freeze_all_but, step
-from federation.config import LocalTraining
+from federation.stages import LocalTraining
 from model.adapter import adapter_parameters, attach
 from model.checkpoint import network_shapes
 from model.conditioning import Schema

@@ -10,18 +10,17 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.config import load_site
+from client.delivery import deliver
+from client.refused import disk_refusal
 from client.rounds import answer
 from client.statistics import answer_counts
 from federation.logs import configure_logging
 from federation.messages import Refusal, RefusalCode
 from federation.processes import die_with_parent
-from federation.wire import (
-    ProtocolMismatch,
-    pack_answer,
-    pack_counts,
-    unpack_counts_request,
-    unpack_instruction,
-)
+from federation.wire.counts import pack_counts, unpack_counts_request
+from federation.wire.deliveries import pack_delivery, unpack_delivery_request
+from federation.wire.header import ProtocolMismatch
+from federation.wire.rounds import pack_answer, unpack_instruction
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +37,11 @@ def seal_errors(
         return call_next(message, context)
     except ProtocolMismatch as err:
         refusal = Refusal(code=RefusalCode.PROTOCOL, reason=str(err))
-    except Exception:
+    except Exception as err:
         reference = uuid.uuid4().hex[:8]
         logger.exception("answer failed, reference %s", reference)
         reason = f"internal error at the hospital, reference {reference} in its log"
-        refusal = Refusal(code=RefusalCode.INTERNAL, reason=reason)
+        refusal = disk_refusal(err) or Refusal(code=RefusalCode.INTERNAL, reason=reason)
     return Message(pack_answer(refusal), reply_to=message)
 
 
@@ -55,6 +54,15 @@ def train(message: Message, context: Context) -> Message:
     die_with_parent()
     site = load_site(site_path(context))
     return Message(pack_answer(answer(site, unpack_instruction(message.content))), reply_to=message)
+
+
+@app.query("deliver")
+def delivery(message: Message, context: Context) -> Message:
+    """Leave shards of a finished update where the coordinator asks for them, or say why not."""
+    die_with_parent()
+    site = load_site(site_path(context))
+    request = unpack_delivery_request(message.content)
+    return Message(pack_delivery(deliver(site, request)), reply_to=message)
 
 
 @app.query("counts")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.training_records import TrainingRecords
-from federation.config import LocalTraining
+from federation.stages import LocalTraining
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

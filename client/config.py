@@ -1,14 +1,17 @@
 """The hospital's own profile: the one file its data manager writes. It stays in the hospital."""
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
 from client.dicom.policy import ReadPolicy
-from federation.config import Address, AeTitle, Port, Positive, Rate, SiteName, Whole
+from federation.field_types import Address, AeTitle, Port, Positive, Rate, SiteName, Whole
 from federation.strict_yaml import STRICT, load_config
 from model.conditioning import FINDINGS
+
+HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +138,9 @@ class SiteConfig:
     """Whether the numbers of files and usable records may leave with an update."""
     statistics: StatisticsPolicy = field(default_factory=StatisticsPolicy)
     """What may be counted for the coordinator before a study."""
+    blob_hosts: tuple[str, ...] = ()
+    """Names of the hosts, besides the coordinator, that weights may be fetched from and changes be left at: the bucket
+    that a coordinator keeps them in. Empty: none."""
     codec_path: Path | None = None
     """Folder of the frozen autoencoder, for studies that train on its latents; None where none does."""
     privacy_path: Path | None = None
@@ -149,6 +155,10 @@ class SiteConfig:
         if self.data_path is None and self.dicomweb is None and self.receiver is None:
             raise ValueError(
                 "one of data_path, dicomweb and receiver must say where radiographs are"
+            )
+        if not all(HOST_NAME.fullmatch(host) for host in self.blob_hosts):
+            raise ValueError(
+                "blob_hosts must be names of hosts in lower case, without https://, port or path"
             )
 
 

@@ -8,8 +8,14 @@ import math
 
 import numpy as np
 
-from federation.config import FullStage, LoraStage
+from client.config import SiteConfig
+from client.kept import Finished
+from client.private_round import allow, policy_of, private_round
+from federation.config import parse_study
 from federation.messages import Update
+from federation.stages import FullStage, LoraStage
+from model.arrays import digest_arrays
+from model.tensors import Piece, Tensors
 
 
 class WouldLeak(RuntimeError):
@@ -19,19 +25,42 @@ class WouldLeak(RuntimeError):
         super().__init__(f"{what} is not on the list of what may leave: nothing is sent")
 
 
-def check_leaves(update: Update, stage: FullStage | LoraStage, trained: frozenset[str]) -> None:
+def let_leave(site: SiteConfig, finished: Finished) -> None:
+    """Let a finished update pass, now and with the policy as it is now, or stop it.
+
+    Raises:
+        NotTaken: the policy does not allow it, or another change of this round was released before.
+        WouldLeak: something in it is not on the list.
+    """
+    update, asked = finished.update, finished.asked
+    _, stage = parse_study(asked.study).stage_of(update.round_number)
+    policy = policy_of(site)
+    allow(policy, stage, base_digest=asked.base_digest)
+    check_leaves(update, finished.change, stage, frozenset(asked.trained))
+    number = update.round_number
+    private = private_round(policy, stage, digest=update.study_digest, number=number)
+    if private is not None:
+        private.settle(digest_arrays(finished.change))
+
+
+def check_leaves(
+    update: Update, change: Tensors, stage: FullStage | LoraStage, trained: frozenset[str]
+) -> None:
     """Let an update pass, or stop it.
 
     Args:
         update: What would be sent.
+        change: The tensors that its shards say.
         stage: What the study asks for in its round.
         trained: Names of the tensors that train in its round.
 
     Raises:
         WouldLeak: something in it is not on the list.
     """
-    for name, tensor in update.change.items():
-        if name not in trained or tensor.dtype != np.float32:
+    for name in sorted({*change.shapes, *update.change.shapes}):
+        if name not in trained or change.shapes.get(name) != update.change.shapes.get(name):
+            raise WouldLeak(f"tensor {name}")
+        if change.piece(Piece(name=name, start=0, stop=0)).dtype != np.float32:
             raise WouldLeak(f"tensor {name}")
     if stage.local.privacy is not None:
         _check_scalars(update, tells_loss=stage.local.privacy.loss_noise_multiplier is not None)

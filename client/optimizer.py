@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from federation.config import LocalTraining
+from federation.stages import LocalTraining
 from model.arrays import Arrays
 
 KEPT = ("step", "exp_avg", "exp_avg_sq")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from client.batches import patient_groups
 from client.device import device_of
 from client.training_records import TrainingRecords
-from federation.config import LocalTraining
+from federation.stages import LocalTraining
 from model.config import noise_size
 from model.flow import Draws, draw_noise, drawn_loss
 from model.tokens import drop_attributes

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from federation.config import FullStage, LoraStage, Positive, Share, SiteName
+from federation.field_types import Positive, Share, SiteName
 from federation.planning.spending import charged_phase
 from federation.privacy_terms import AboveZero, PrivacyTerms
+from federation.stages import FullStage, LoraStage
 from federation.strict_yaml import STRICT, load_config
 from privacy.ledger.chain_writer import PATIENCE_SECONDS
 from privacy.ledger.ledger import Ledger, open_ledger

@@ -22,11 +22,11 @@ from client.privacy_policy import (
     why_refused,
 )
 from client.refused import NotTaken
-from federation.config import FullStage, LoraStage
 from federation.files import write_file
 from federation.messages import Instruction, RefusalCode
 from federation.planning.spending import charged_phase
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import FullStage, LoraStage
 from federation.strict_yaml import ConfigError
 from privacy.ledger.book import LedgerUnreadable, OtherLedger
 from privacy.ledger.chain import ChainDamaged, Head

@@ -16,10 +16,11 @@ from client.heap import keep_freed_memory
 from client.made_up_patients import MadeUpLoss
 from client.optimizer import make_optimizer, save_optimizer
 from client.patient_batches import PatientLoss, training_patients
+from client.proximal import add_proximal
 from client.training import LocalResult, freeze_all_but
 from client.training_records import TrainingRecords
-from federation.config import LocalTraining
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import LocalTraining
 from model.adapter import adapter_parameters
 from model.arrays import Arrays
 from model.transformer import RectifiedFlowTransformer
@@ -69,6 +70,7 @@ def train_privately(
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     optimizer = make_optimizer(parameters, local, optimizer_state)
     check_everything(network, optimizer, mechanism, local)
+    draw_back(optimizer, parameters, before, local.proximal)
     loss = run_private_steps(
         network, optimizer, records, local, mechanism=mechanism, entropy=entropy or SystemEntropy()
     )
@@ -80,6 +82,20 @@ def train_privately(
         loss=loss,
         seconds=time.monotonic() - started,
     )
+
+
+def draw_back(
+    optimizer: torch.optim.Optimizer,
+    parameters: dict[str, nn.Parameter],
+    received: dict[str, torch.Tensor],
+    weight: float,
+) -> None:
+    """Have every move drawn back to the received weights, right before it is made.
+
+    The gradients are clipped and noised by then. The received weights are no secret of this hospital, so that what is
+    added follows from noised numbers alone.
+    """
+    optimizer.register_step_pre_hook(lambda *_: add_proximal(parameters, received, weight))
 
 
 def mechanism_of(local: LocalTraining) -> Mechanism:

@@ -1,7 +1,9 @@
 """Local training: a fixed number of optimizer steps on one hospital's records, and what they changed."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,11 +14,15 @@ from client.device import autocast, device_of
 from client.heap import keep_freed_memory
 from client.losses import draws_of, record_losses
 from client.optimizer import make_optimizer, save_optimizer
+from client.proximal import add_proximal
 from client.training_records import TrainingRecords
-from federation.config import LocalTraining
+from federation.stages import LocalTraining
 from model.adapter import adapter_parameters
 from model.arrays import Arrays
 from model.tokens import drop_attributes
+
+Pull = Callable[[], None]
+"""Adds to the gradients what draws the trained tensors back to the received ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +36,10 @@ class LocalResult:
     loss: float
     """Mean over the steps."""
     seconds: float
+
+
+def stay_free() -> None:
+    """Draw nothing back."""
 
 
 def train_locally(
@@ -59,7 +69,8 @@ def train_locally(
     parameters = freeze_all_but(network, trained)
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     optimizer = make_optimizer(parameters, local, optimizer_state)
-    loss = run_steps(network, optimizer, records, local, seed=seed)
+    pull = partial(add_proximal, parameters, before, local.proximal)
+    loss = run_steps(network, optimizer, records, local, seed=seed, pull=pull)
     return LocalResult(
         change={
             name: (parameters[name].detach() - old).cpu().numpy() for name, old in before.items()
@@ -77,13 +88,14 @@ def run_steps(
     local: LocalTraining,
     *,
     seed: int,
+    pull: Pull = stay_free,
     share: Share = WHOLE,
 ) -> float:
     """All steps of a round; their mean loss, or a share's part of it."""
     generator = torch.Generator().manual_seed(seed)
     network.train()
     losses = [
-        step(network, optimizer, batch, local, generator)
+        step(network, optimizer, batch, local, generator, pull=pull)
         for batch in batches(records, local, np.random.default_rng(seed), share)
     ]
     return float(np.mean(losses))
@@ -95,6 +107,8 @@ def step(
     batch: Batch,
     local: LocalTraining,
     generator: torch.Generator,
+    *,
+    pull: Pull = stay_free,
 ) -> float:
     """One optimizer step on one batch; the batch's mean loss before it, or a share's part of that.
 
@@ -109,6 +123,7 @@ def step(
         loss = losses.sum() / batch.num_records
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss * batch.share.of)
+    pull()
     nn.utils.clip_grad_norm_(
         [parameter for group in optimizer.param_groups for parameter in group["params"]],
         local.max_grad_norm,

@@ -8,20 +8,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from federation.privacy_terms import PrivacyTerms
+from federation.encoding import Encoding
+from federation.field_types import Digest, Positive, Rate, SiteName, Whole
+from federation.parcel import SHARD_VALUES
+from federation.stages import FullStage, LoraStage, Stage
 from federation.strict_yaml import STRICT, ConfigError, check_config, load_config
 from model.conditioning import FINDINGS
-from model.config import AdapterConfig, ModelConfig, model_config
-
-SiteName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-Positive = Annotated[int, Field(gt=0)]
-Whole = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0.0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Address = Annotated[str, Field(pattern=r"^[^:/\s]+:\d{1,5}$")]
-Port = Annotated[int, Field(gt=0, lt=65536)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-AeTitle = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,16}$")]
+from model.config import ModelConfig, model_config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,94 +81,20 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LocalTraining:
-    """What a hospital does between receiving weights and answering with a change."""
+class Transport:
+    """How tensors travel between coordinator and hospitals."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    local_steps: Positive
-    """Optimizer steps per round (H)."""
-    batch_size: Positive
-    """Records per step; with privacy what a step's sum of patients is divided by (L)."""
-    learning_rate: Rate
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """``adamw`` keeps its state at the hospital from round to round; ``sgd`` has none."""
-    beta1: Share = 0.9
-    beta2: Share = 0.95
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
-    max_grad_norm: Rate = 1.0
-    """Without privacy: the batch gradient is scaled down to at most this L2 norm."""
-    num_draws: Positive = 1
-    """Noise draws per record and step (K)."""
-    drop_each: Share = 0.15
-    """Probability that one attribute of a record is hidden in a step."""
-    drop_all: Share = 0.10
-    """Probability that every attribute is hidden, for classifier-free guidance."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the network; trainable parameters stay fp32."""
-    privacy: PrivacyTerms | None = None
-    """Differentially private training; None promises nothing."""
-
-    def __post_init__(self) -> None:
-        if self.privacy is not None and self.precision != "fp32":
-            raise ValueError("precision must be fp32 with privacy: rounded gradients bound nothing")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OuterStep:
-    """How the mean change moves the global model: v = momentum * v + change; w += rate * direction.
-
-    ``learning_rate`` 1 and ``momentum`` 0 are federated averaging (McMahan et al. 2017,
-    https://arxiv.org/abs/1602.05629); 0.7 and 0.9 are DiLoCo's Nesterov step (Douillard et al. 2023,
-    https://arxiv.org/abs/2311.08105).
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    learning_rate: Rate = 1.0
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FullStage:
-    """Rounds in which every parameter of the model trains and travels."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    kind: Literal["full"]
-    num_rounds: Positive
-    local: LocalTraining
-    outer: OuterStep = field(default_factory=OuterStep)
-    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Per-round decay of the exponential moving average that is kept beside the model; 0 keeps none."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoraStage:
-    """Rounds in which only low-rank adapters train and travel; the model below them is frozen."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    kind: Literal["lora"]
-    num_rounds: Positive
-    local: LocalTraining
-    rank: Positive
-    alpha: Rate
-    rule: Literal["product-svd", "alternate"] = "product-svd"
-    """``product-svd``: best rank-r factors of the mean product. ``alternate``: odd rounds B, even rounds A."""
-    targets: tuple[str, ...] = ("qkv", "proj", "w12", "w3")
-    """Names of the linear layers that get an adapter."""
-
-    def __post_init__(self) -> None:
-        AdapterConfig(rank=self.rank, alpha=self.alpha, targets=self.targets)
-
-    @property
-    def adapter(self) -> AdapterConfig:
-        """The adapter's shape, in the model's terms."""
-        return AdapterConfig(rank=self.rank, alpha=self.alpha, targets=self.targets)
-
-
-Stage = Annotated[FullStage | LoraStage, Field(discriminator="kind")]
+    upload: Encoding = "fp32"
+    """Of the hospitals' changes. ``int4`` keeps at the hospital what rounding took, and adds it to the next change."""
+    download: Literal["fp32", "bf16", "int8"] = "fp32"
+    """Of the coordinator's step from one round to the next, for hospitals that hold the last one's weights; whole models
+    travel as they are."""
+    inline_bytes: Whole = 32 * 2**20
+    """Tensors up to this many bytes travel inside messages; more of them beside, as shards."""
+    shard_values: Annotated[int, Field(gt=0, le=2**28)] = SHARD_VALUES
+    """Values of a shard, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,6 +138,7 @@ class StudyConfig:
     model: ModelChoice
     rounds: RoundRules
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    transport: Transport = field(default_factory=Transport)
     findings: tuple[str, ...] = FINDINGS
     """Findings the model is conditioned on, in embedding order."""
 
@@ -237,8 +157,23 @@ class StudyConfig:
                 "rounds.site_weights must be uniform in a study with privacy: a hospital's number of records is "
                 "not told"
             )
+        self._check_rules()
+
+    def _check_rules(self) -> None:
+        for stage in self.stages:
+            if self.rounds.min_sites < stage.combine.min_sites:
+                raise ValueError(
+                    f"rounds.min_sites must be at least {stage.combine.min_sites} with combine.rule "
+                    f"{stage.combine.rule} and num_faulty {stage.combine.num_faulty}"
+                )
         last, width = self.stages[-1], self.model_config.dim
-        if isinstance(last, LoraStage) and last.rank > width:
+        if not isinstance(last, LoraStage):
+            return
+        if last.rule == "product-svd" and self.transport.download != "fp32":
+            raise ValueError(
+                "transport.download must be fp32 with product-svd: its steps are as large as the factors themselves"
+            )
+        if last.rank > width:
             raise ValueError(
                 f"rank {last.rank} is more than {width}, the width of {self.model.size}"
             )

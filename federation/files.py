@@ -61,16 +61,17 @@ def is_locked(path: Path) -> bool:
     """Whether some living process holds the lock."""
     try:
         with path.open("rb") as file:
-            return not _acquire(file.fileno(), patience_seconds=0.0)
+            return not _acquire(file.fileno(), patience_seconds=0.0, kind=fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
 
 
-def _acquire(descriptor: int, *, patience_seconds: float) -> bool:
+def _acquire(descriptor: int, *, patience_seconds: float, kind: int = fcntl.LOCK_EX) -> bool:
+    """Have the lock in time; shared, it is in nobody's way but a holder's."""
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False

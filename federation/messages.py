@@ -4,10 +4,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from federation.parcel import Parcel
 from federation.statistics import Pair
-from model.arrays import Arrays
 from privacy.ledger.chain import Head
 from privacy.ledger.witness import Receipt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ticket:
+    """Leave to fetch, or to leave, some shards of one parcel, for a while."""
+
+    links: tuple[str, ...]
+    """One per shard that is asked for, in order: a path at the coordinator, or the signed URL of a bucket."""
+    token: str
+    """What opens the coordinator's own paths; empty for a bucket."""
+    expires: int
+    """Seconds since 1970, UTC."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """A cheaper way to some tensors, for a hospital that holds the ones before them: what is added to those."""
+
+    from_digest: str
+    """Of the tensors that it is added to; those that it does not name stay as they are."""
+    parcel: Parcel
+    ticket: Ticket | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shipment:
+    """Tensors for a hospital, and every way to get them: they are inside, or it holds them, or it fetches them."""
+
+    digest: str
+    """Of the tensors (``digest_arrays``)."""
+    parcel: Parcel
+    """The tensors as they are, fp32."""
+    content: bytes | None = None
+    """All shards, one after the other; None if they do not travel inside the message."""
+    ticket: Ticket | None = None
+    """For all shards; None if they cannot be fetched."""
+    step: Step | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,18 +55,21 @@ class Instruction:
     """The study as canonical JSON; its SHA-256 is the study's digest."""
     round_number: int
     """Counts from 1 through all stages."""
-    weights: Arrays
+    weights: Shipment
     """What trains in this stage: the whole model, or the adapter."""
-    base_digest: str = ""
-    """Digest of the frozen model under an adapter; empty in a full stage."""
-    base: Arrays | None = None
-    """The frozen model itself, for a hospital that is not known to hold it."""
+    base: Shipment | None = None
+    """The frozen model under an adapter; None in a full stage."""
     site_number: int | None = None
     """What stands for this hospital in its conditions, 1 to 32; None for one that came after all were given."""
     receipt: Receipt | None = None
     """The head of this hospital's ledger as the coordinator last saw it, signed; None before the first."""
     witness_key: str = ""
     """The key that signs receipts: Ed25519, 64 hexadecimal digits."""
+
+    @property
+    def base_digest(self) -> str:
+        """Digest of the frozen model under an adapter; empty in a full stage."""
+        return self.base.digest if self.base else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +80,12 @@ class Update:
     round_number: int
     received_digest: str
     """Digest of the weights that were trained from."""
-    change: Arrays
-    """Trained tensors after local training minus the same tensors before it, fp32."""
+    change: Parcel
+    """Trained tensors after local training minus the same tensors before it."""
+    content: bytes | None = None
+    """The change's shards, one after the other; None if the coordinator has to send for them."""
+    norm: float
+    """L2 norm of the change as its shards say it."""
     num_steps: int
     loss: float
     """Mean training loss over the round's steps. With privacy: noised and charged, or NaN."""
@@ -55,6 +99,26 @@ class Update:
     """Files looked at, or 0 if the hospital does not share counts."""
     ledger: Head | None = None
     """With privacy: the hospital's ledger after this round was reserved in it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryRequest:
+    """Coordinator to hospital: leave some shards of a finished update where the ticket says."""
+
+    study_digest: str
+    round_number: int
+    parcel_digest: str
+    """Of the update's change (`Parcel.digest`)."""
+    shards: tuple[int, ...]
+    """Numbers of the shards, ascending."""
+    ticket: Ticket
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivered:
+    """Hospital to coordinator: all of the shards that were asked for are there."""
+
+    parcel_digest: str
 
 
 class RefusalCode(StrEnum):
@@ -78,6 +142,13 @@ class RefusalCode(StrEnum):
     BUDGET = "budget"
     LEDGER = "ledger"
     REPLAY = "replay"
+    NOT_KEPT = "not-kept"
+    TRANSFER = "transfer"
+    """Bytes could not be moved in time; asked again, it goes on."""
+    BLOCKED = "blocked"
+    """Bytes cannot be moved until somebody does something about it."""
+    DISK = "disk"
+    """The hospital's disk is full, or cannot be written."""
     NO_ANSWER = "no-answer"
 
 
@@ -90,6 +161,7 @@ class Refusal:
 
 
 Answer = Update | Refusal
+Delivery = Delivered | Refusal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -246,10 +246,12 @@ def _signal_group(group: int, number: int) -> bool:
 
 def _shorten_log(path: Path) -> None:
     """Put a long log aside and begin anew; children append, so they follow."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_size > MAX_LOG_BYTES:
+    with contextlib.suppress(OSError):
+        if path.stat().st_size <= MAX_LOG_BYTES:
+            return
+        with contextlib.suppress(OSError):  # a full disk: rather no old lines than no new ones
             shutil.copyfile(path, path.with_suffix(".log.1"))
-            os.truncate(path, 0)
+        os.truncate(path, 0)
 
 
 def _without_proxy(environment: Mapping[str, str]) -> str:

@@ -1,34 +1,24 @@
-"""Low-rank adapters: attach to a network, take out, put in, merge, and keep in PEFT's own files.
+"""Low-rank adapters: draw, attach to a network, take out, put in, and merge.
 
 An adapter travels as arrays named ``blocks.0.qkv.lora_A.weight`` and ``...lora_B.weight``; the
 layer then computes W x + (alpha / rank) B A x. (Hu et al. 2021, https://arxiv.org/abs/2106.09685.)
 """
 
-import json
 import math
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from model.arrays import (
-    Arrays,
-    WrongModelFile,
-    check_same_tensors,
-    load_arrays,
-    replacing,
-    save_arrays,
-)
+from model.arrays import Arrays, check_same_tensors
 from model.block import Block
 from model.checkpoint import network_arrays
 from model.config import AdapterConfig, ModelConfig
+from model.low_rank import DOWN, UP
+from model.peft_folder import PEFT_PREFIX
 from model.transformer import RectifiedFlowTransformer
-
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
-PEFT_PREFIX = "base_model.model."
-PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def adapter_shapes(model: ModelConfig, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
@@ -48,12 +38,17 @@ def initial_adapter(
     model: ModelConfig, config: AdapterConfig, generator: torch.Generator
 ) -> dict[str, NDArray[np.float32]]:
     """A fresh adapter: A uniform within 1 / sqrt(columns), B zero, so that it changes nothing yet."""
-    arrays: dict[str, NDArray[np.float32]] = {}
+    return dict(draw_adapter(model, config, generator))
+
+
+def draw_adapter(
+    model: ModelConfig, config: AdapterConfig, generator: torch.Generator
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The tensors of a fresh adapter, as the turn of each comes."""
     for name, shape in adapter_shapes(model, config).items():
         bound = 1 / math.sqrt(shape[1]) if name.endswith(DOWN) else 0.0
         uniform = torch.rand(shape, generator=generator, device=generator.device)
-        arrays[name] = ((2 * uniform - 1) * bound).cpu().numpy() if bound else np.zeros(shape, "f4")
-    return arrays
+        yield name, ((2 * uniform - 1) * bound).cpu().numpy() if bound else np.zeros(shape, "f4")
 
 
 def attach(
@@ -124,41 +119,6 @@ def merge(
             weight = merged[f"{layer}.weight"] + config.alpha / config.rank * product
             merged[f"{layer}.weight"] = weight.astype(np.float32)
     return merged
-
-
-def save_adapter(folder: Path, arrays: Arrays, config: AdapterConfig) -> None:
-    """Write the two files that ``peft.PeftModel.from_pretrained(network, folder)`` reads."""
-    folder.mkdir(parents=True, exist_ok=True)
-    named = {PEFT_PREFIX + name: array for name, array in arrays.items()}
-    save_arrays(folder / PEFT_WEIGHTS, named, {"format": "pt"})
-    description = {
-        "peft_type": "LORA",
-        "r": config.rank,
-        "lora_alpha": config.alpha,
-        "target_modules": list(config.targets),
-        "inference_mode": True,
-    }
-    with replacing(folder / PEFT_CONFIG) as partial:
-        partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-
-
-def read_adapter(folder: Path) -> tuple[dict[str, NDArray[np.float32]], AdapterConfig]:
-    """Read what ``save_adapter`` wrote.
-
-    Raises:
-        WrongModelFile: a file is missing or damaged.
-    """
-    path = folder / PEFT_CONFIG
-    if not path.is_file():
-        raise WrongModelFile(path, "does not exist", "give the folder of a saved adapter")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-        targets = tuple(content["target_modules"])
-        config = AdapterConfig(rank=content["r"], alpha=content["lora_alpha"], targets=targets)
-    except (ValueError, TypeError, KeyError) as err:
-        raise WrongModelFile(path, "is not a complete adapter description") from err
-    arrays = load_arrays(folder / PEFT_WEIGHTS)
-    return {name.removeprefix(PEFT_PREFIX): array for name, array in arrays.items()}, config
 
 
 def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

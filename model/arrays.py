@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+
+from model.tensors import Tensors, pieces_of
 
 Arrays = Mapping[str, NDArray[np.float32]]
 """Parameter name -> value."""
@@ -46,15 +48,29 @@ def digest_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> str:
     Returns:
         64 hexadecimal digits; the same for every order of insertion and every memory layout.
     """
+    if isinstance(arrays, Tensors):
+        return _digest_by_pieces(arrays)
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = arrays[name]
         little_endian = array.dtype.newbyteorder("<")
-        head = [name, little_endian.str, list(array.shape)]
-        digest.update(json.dumps(head).encode() + b"\n")
+        digest.update(_head(name, little_endian.str, array.shape))
         content = np.ascontiguousarray(array, dtype=little_endian)
         digest.update(content.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _digest_by_pieces(tensors: Tensors) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces_of(tensors.shapes):
+        if piece.start == 0:
+            digest.update(_head(piece.name, "<f4", tensors.shapes[piece.name]))
+        digest.update(np.ascontiguousarray(tensors.piece(piece), "<f4").view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    return json.dumps([name, dtype, list(shape)]).encode() + b"\n"
 
 
 @contextmanager
@@ -75,22 +91,8 @@ def replacing(path: Path) -> Iterator[Path]:
     _sync(path.parent)
 
 
-def save_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    """Write ``arrays`` to a safetensors file, atomically and durably.
-
-    Args:
-        path: where the file shall be; its folder exists.
-        arrays: the tensors.
-        metadata: short texts for a person who looks into the file; nothing reads them back.
-    """
-    contiguous = {name: np.require(array, requirements="C") for name, array in arrays.items()}
-    with replacing(path) as partial:
-        # safetensors writes a file that it cannot read if there are neither tensors nor texts.
-        save_file(contiguous, partial, metadata=dict(metadata) or None)
-
-
 def load_arrays(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Read what ``save_arrays`` wrote.
+    """Read a whole file of tensors.
 
     Raises:
         WrongModelFile: the file is missing, cut short, not safetensors, or not float32.

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from model.adapter import merge
 from model.arrays import WrongModelFile
-from model.checkpoint import load_arrays_into, load_model, load_weights
+from model.checkpoint import load_arrays_into, load_model
 from model.codec.codec import Codec
 from model.codec.opening import open_codec
 from model.conditioning import Schema
+from model.folder import open_weights
 from model.guidance import NO_GUIDANCE, Guidance
 from model.manifest import Manifest
 from model.sampler import Sampling, sample, starting_noise
@@ -96,7 +97,7 @@ def open_network(
     network, manifest = load_model(model)
     if adapter is None:
         return network.eval(), manifest, None
-    arrays, its_manifest = load_weights(adapter)
+    arrays, its_manifest = open_weights(adapter)
     if its_manifest.adapter is None or its_manifest.parent_digest != manifest.weights_digest:
         raise WrongModelFile(
             adapter, f"is not an adapter to {model}", "give the model it was made for"

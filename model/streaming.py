@@ -4,40 +4,31 @@ Under bfloat16 autocast a linear layer rounds its weight to bfloat16 at every ca
 as well be kept so: the same bits come out, from half the memory and without the rounding.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from model.arrays import WrongModelFile, check_same_tensors
+from model.arrays import check_same_tensors
 from model.conditioning import Schema
 from model.config import ModelConfig
+from model.tensor_file import TensorFile
 from model.transformer import RectifiedFlowTransformer
 
 Named = tuple[str, NDArray[np.float32]]
 
 
 def stored_tensors(path: Path) -> Iterator[Named]:
-    """What ``save_arrays`` wrote, one tensor at a time; the file is closed in between and holds no memory.
+    """What a file holds, one tensor at a time; the file is closed in between and holds no memory.
 
     Raises:
-        WrongModelFile: the file is missing, cut short or not safetensors.
+        WrongModelFile: the file is missing, cut short, not safetensors, or not float32.
     """
-    if not path.is_file():
-        raise WrongModelFile(path, "does not exist")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-        for name in names:
-            with safe_open(path, framework="numpy") as file:
-                array = file.get_tensor(name)
-            yield name, array
-    except SafetensorError as err:
-        raise WrongModelFile(path, "is not a complete safetensors file") from err
+    yield from TensorFile(path).items()
 
 
 def frozen_network(
@@ -67,12 +58,28 @@ def empty_network(
     config: ModelConfig, schema: Schema, matrices: torch.dtype
 ) -> RectifiedFlowTransformer:
     """Shapes without numbers, on torch's meta device; weights and biases of linear layers as ``matrices``."""
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutDrawing():
         network = RectifiedFlowTransformer(config, schema)
     for layer in network.modules():
         if isinstance(layer, nn.Linear):
             layer.to(matrices)
     return network
+
+
+class _WithoutDrawing(TorchFunctionMode):
+    """Layers leave their numbers undrawn. To draw none on the meta device, torch would load its compiler: 80 MB."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        """Call whatever does not draw."""
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return (*args, *(kwargs or {}).values())[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _put(network: nn.Module, name: str, value: torch.Tensor) -> None:

@@ -138,36 +138,3 @@ class RectifiedFlowTransformer(nn.Module):
         offsets = self.mod_offset(numbers.repeat(len(signal), 1)).unsqueeze(1)
         modulation: Tensor = self.mod(signal).unsqueeze(2) + offsets
         return torch.unflatten(modulation, -1, (6, self.config.dim))
-
-
-def initial_network(config: ModelConfig, schema: Schema, seed: int) -> RectifiedFlowTransformer:
-    """A fresh network; the same seed gives the same bits, and nothing global is drawn from.
-
-    Gates, the modulation and the head start at zero: every block passes its input on, and the
-    network answers with a black-to-white mean, 0, everywhere.
-    """
-    with torch.device("meta"):
-        network = RectifiedFlowTransformer(config, schema)
-    network.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        _initialise(module, generator)
-    silent = (network.mod, network.head_mod, network.head, network.mod_offset)
-    for layer in silent:
-        nn.init.zeros_(layer.weight)
-    return network
-
-
-def _initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw the parameters that the module itself holds."""
-    match module:
-        case nn.Linear():
-            nn.init.xavier_uniform_(module.weight, generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        case nn.Embedding():
-            nn.init.normal_(module.weight, std=0.02, generator=generator)
-        case nn.RMSNorm():
-            nn.init.ones_(module.weight)
-        case _:
-            pass

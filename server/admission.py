@@ -1,17 +1,23 @@
 """The gate before the arithmetic: an update is admitted whole or refused with a reason, and changes nothing.
 
-Structure, finiteness and the amount of work are checked as an update arrives; its norm against the cohort's
-once the round is closed.
+First what an update says of itself is checked as it arrives, then its norm against the cohort's once the round is closed,
+and last every value of its shards, which also have to bear out what it said.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
+from federation.encoding import Encoding
 from federation.messages import Refusal, RefusalCode, Update
 from privacy.ledger.chain import Head
+
+NORM_TOLERANCE = 1e-6
+"""Relative: a hospital adds up its squares in another order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,17 +32,41 @@ class Expectation:
     """Name and shape of each tensor that trains in this round."""
     needs_counts: bool
     """Whether the number of records decides the update's weight."""
+    encoding: Encoding = "fp32"
+    """Of the change's values."""
+    shard_values: int
+    """Values of a shard, at most."""
     is_private: bool = False
     """Whether the round promises privacy, so that a loss may stay at the hospital and a ledger's head must come."""
 
 
 def inspect(update: Update, expected: Expectation) -> Refusal | None:
-    """The reason to refuse this update by itself, or None."""
+    """The reason to refuse this update for what it says of itself, or None."""
     return (
         _check_origin(update, expected)
         or _check_tensors(update, expected)
         or _check_numbers(update, expected)
     )
+
+
+def inspect_values(name: str, values: NDArray[np.float32]) -> Refusal | None:
+    """The reason to refuse an update for some values of a tensor, or None."""
+    if np.isfinite(values).all():
+        return None
+    return Refusal(code=RefusalCode.NOT_FINITE, reason=f"tensor {name} holds NaN or infinity")
+
+
+def inspect_true_norm(claimed: float, square: float) -> Refusal | None:
+    """The reason to refuse an update whose values do not have the norm it said, or None.
+
+    Args:
+        claimed: As the update says.
+        square: Sum of the squares of all values.
+    """
+    if math.isclose(claimed, math.sqrt(square), rel_tol=NORM_TOLERANCE, abs_tol=1e-30):
+        return None
+    reason = f"its change has norm {math.sqrt(square):.6g}, and it says {claimed:.6g}"
+    return Refusal(code=RefusalCode.NORM, reason=reason)
 
 
 def inspect_ledger(ledger: Head | None, witnessed: Head | None) -> Refusal | None:
@@ -96,29 +126,32 @@ def _check_origin(update: Update, expected: Expectation) -> Refusal | None:
 
 
 def _check_tensors(update: Update, expected: Expectation) -> Refusal | None:
-    missing = sorted(expected.shapes.keys() - update.change.keys())
-    unknown = sorted(update.change.keys() - expected.shapes.keys())
+    shapes, parcel = expected.shapes, update.change
+    missing = sorted(shapes.keys() - parcel.shapes.keys())
+    unknown = sorted(parcel.shapes.keys() - shapes.keys())
     if missing:
         return Refusal(code=RefusalCode.TENSORS, reason=f"tensor {missing[0]} is missing")
     if unknown:
         return Refusal(
             code=RefusalCode.TENSORS, reason=f"tensor {unknown[0][:80]!r} is not part of this round"
         )
-    for name, shape in sorted(expected.shapes.items()):
-        tensor = update.change[name]
-        if tensor.shape != shape or tensor.dtype != np.float32:
-            reason = f"tensor {name} is {tensor.dtype} {tensor.shape}, expected float32 {shape}"
+    for name, shape in sorted(shapes.items()):
+        if parcel.shapes[name] != shape:
+            reason = f"tensor {name} is {parcel.shapes[name]}, expected {shape}"
             return Refusal(code=RefusalCode.TENSORS, reason=reason)
+    if (parcel.encoding, parcel.shard_values) != (expected.encoding, expected.shard_values):
+        reason = (
+            f"its change comes as {parcel.encoding} in shards of {parcel.shard_values} values, expected "
+            f"{expected.encoding} in shards of {expected.shard_values}"
+        )
+        return Refusal(code=RefusalCode.TENSORS, reason=reason)
     return None
 
 
 def _check_numbers(update: Update, expected: Expectation) -> Refusal | None:
-    for name in sorted(update.change):
-        if not np.isfinite(update.change[name]).all():
-            return Refusal(
-                code=RefusalCode.NOT_FINITE, reason=f"tensor {name} holds NaN or infinity"
-            )
-    if not (np.isfinite(update.loss) or (expected.is_private and np.isnan(update.loss))):
+    if not (math.isfinite(update.norm) and update.norm >= 0):
+        return Refusal(code=RefusalCode.NOT_FINITE, reason="its change holds NaN or infinity")
+    if not (math.isfinite(update.loss) or (expected.is_private and math.isnan(update.loss))):
         return Refusal(code=RefusalCode.NOT_FINITE, reason="its training loss is not finite")
     if update.num_steps != expected.num_steps:
         reason = f"it made {update.num_steps} local steps, {expected.num_steps} were asked for"

@@ -1,5 +1,6 @@
 """Flower entry point of the coordinator."""
 
+import logging.handlers
 import os
 import time
 from pathlib import Path
@@ -8,22 +9,27 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from federation.files import make_private_folder
 from federation.logs import configure_logging
-from federation.processes import die_with_parent
-from server.aggregation import QuorumNotMet
+from federation.processes import MAX_LOG_BYTES, die_with_parent
+from server.aggregation.shares import QuorumNotMet
 from server.census import ask_for_counts
 from server.countersign import Countersign, witness_key
+from server.drawing import start_apart
 from server.export import export_models
 from server.hospitals import Hospitals
 from server.mailbox import Mailbox
-from server.rounds import Diverged, run_study
-from server.start import starting_weights
+from server.next_round import Diverged
+from server.room import NoRoom
+from server.rounds import run_study
 from server.statistics import TASK, read_question, statistics_folder, write_answers
 from server.store import DamagedRound, StudyStore, find_study
+from server.supplies import ALL_INSIDE, Supplies, supplies_of
 
 STATE_VARIABLE = "FEDCXR_COORDINATOR_STATE"
 
 app = ServerApp()
+logger = logging.getLogger(__name__)
 
 
 @app.main()
@@ -32,29 +38,63 @@ def main(grid: Grid, context: Context) -> None:
     die_with_parent()
     configure_logging()
     state, digest = Path(os.environ[STATE_VARIABLE]), str(context.run_config["study"])
-    if context.run_config["task"] == TASK:
-        take_census(statistics_folder(state, digest), grid)
-    else:
-        conduct(find_study(state, digest), grid, witness_key(state))
+    log_to(state / "logs" / "study.log")
+    try:
+        if context.run_config["task"] == TASK:
+            take_census(statistics_folder(state, digest), grid)
+        else:
+            store = find_study(state, digest)
+            conduct(store, grid, witness_key(state), supplies_of(state))
+    except Exception:
+        logger.exception("the run ends with a defect")
+        raise
 
 
-def conduct(store: StudyStore, grid: Grid, key: Ed25519PrivateKey) -> None:
+def log_to(path: Path) -> None:
+    """Write what this process says to a file too: Flower keeps it in its database only."""
+    make_private_folder(path.parent)
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=MAX_LOG_BYTES, backupCount=1, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in ("server", "model", "federation"):
+        logging.getLogger(name).addHandler(handler)
+
+
+def conduct(
+    store: StudyStore, grid: Grid, key: Ed25519PrivateKey, supplies: Supplies = ALL_INSIDE
+) -> None:
     """Run a study over Flower's grid; the store remembers how it ended."""
     with store.lock():
+        store.set_fact("began", str(time.time()))
+        store.set_fact("stopped_for", "")
         store.set_fact("stopped", "")
         hospitals = Hospitals(
             grid=grid,
-            rules=store.study.rounds,
+            study=store.study,
             number_site=store.number_site,
             countersign=Countersign(store=store, key=key),
+            blobs=supplies.blobs,
+            max_scratch=supplies.max_scratch,
         )
         try:
-            state = run_study(store, hospitals.ask, starting_weights)
+            state = run_study(store, hospitals, start_apart)
             export_models(store, state)
         except (QuorumNotMet, Diverged, DamagedRound) as err:
             store.set_fact("stopped", str(err))
-            return
-        store.set_fact("finished", str(time.time()))
+        except NoRoom as err:
+            hospitals.forget(len(store.rounds()) + 1)
+            stop_for_room(store, err)
+        else:
+            store.set_fact("finished", str(time.time()))
+
+
+def stop_for_room(store: StudyStore, err: NoRoom) -> None:
+    """Give back the room of what is not committed, so that there is some to say why the study waits."""
+    store.abandon_round()
+    store.set_fact("room_needed", str(err.needed_bytes))
+    store.set_fact("stopped_for", "room")
+    store.set_fact("stopped", str(err))
 
 
 def take_census(folder: Path, grid: Grid) -> None:

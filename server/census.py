@@ -5,7 +5,8 @@ import time
 from flwr.app import Message
 
 from federation.messages import CountsAnswer, CountsRequest, Refusal, RefusalCode
-from federation.wire import ProtocolMismatch, Unreadable, pack_counts_request, unpack_counts
+from federation.wire.counts import pack_counts_request, unpack_counts
+from federation.wire.header import ProtocolMismatch, Unreadable
 from server.mailbox import POLL_SECONDS, Mailbox
 
 ABSENT_SECONDS = 10.0

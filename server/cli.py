@@ -1,16 +1,35 @@
 """The coordinator's commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from federation.terminal import emit, say, stop_on_signals
+from federation.terminal import emit, program, say, shown, stop_on_signals
+
+if TYPE_CHECKING:
+    from federation.config import StudyConfig
 
 app = typer.Typer(no_args_is_help=True, help="Coordinate a study across hospitals.")
 
 State = Annotated[
-    Path, typer.Option("--state", help="Folder for everything the coordinator keeps.")
+    Path,
+    typer.Option(
+        "--state",
+        readable=False,  # what is wrong with a folder is told in the program's own words
+        help="Folder for everything the coordinator keeps.",
+    ),
+]
+MaxScratch = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        help="GB of hospitals' changes that may wait on the disk at a time; as many as fit by default.",
+    ),
+]
+Bucket = Annotated[
+    str | None,
+    typer.Option(help="URL of the bucket through which tensors travel, instead of the port."),
 ]
 NOT_READY = 1
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
@@ -30,9 +49,11 @@ def up(
     share: Annotated[
         Path | None, typer.Option(help="Folder that gets a copy of the authority's certificate.")
     ] = None,
+    max_scratch: MaxScratch = None,
+    bucket: Bucket = None,
     as_json: Json = False,
 ) -> None:
-    """Open the public port and wait for hospitals, until stopped."""
+    """Open the public port, wait for hospitals, and run every study that was asked for, until stopped."""
     from server.endpoint import Endpoint
     from server.superlink import CoordinatorSettings, serve
 
@@ -52,6 +73,8 @@ def up(
         names=("localhost", "127.0.0.1", *(name or ())),
         roster_path=roster.resolve() if roster else None,
         share_path=share.resolve() if share else None,
+        max_scratch_bytes=int(max_scratch * 1e9) if max_scratch else None,
+        bucket=bucket,
     )
     with stop_on_signals() as stop:
         serve(settings, ready=ready, stop=stop)
@@ -67,26 +90,66 @@ def run(
             help="Folder of the model that the study starts from, if it names one; needed once."
         ),
     ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not watch; return at once.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a study to its end; typed again, go on after the last finished round."""
+    """Have a study run to its end, and watch; it also goes on when nobody watches, or the coordinator is restarted."""
     from federation.config import load_study
     from server.endpoint import read_endpoint
-    from server.export import model_path
-    from server.progress import headline, show_progress
     from server.start import take_start
-    from server.status import study_status
     from server.store import StudyStore
-    from server.watch import run_to_end
+    from server.watch import want
 
     plan = load_study(study)
     read_endpoint(state.resolve())
-    take_start(StudyStore.create(state.resolve(), plan), start)
-    with show_progress(_silent if as_json else say) as on_change:
-        store = run_to_end(state.resolve(), plan, on_change=on_change)
+    store = StudyStore.create(state.resolve(), plan)
+    take_start(store, start)
+    if detach:
+        want(store)
+        text = (
+            f"{plan.name}: the coordinator runs it. See how it stands: {_command('status', state)}"
+        )
+        emit({"study": plan.name, "wanted": True}, text, as_json=as_json)
+    else:
+        _watch(state, plan, as_json=as_json)
+
+
+def _watch(state: Path, plan: "StudyConfig", *, as_json: bool) -> None:
+    """Watch a study to its end; say how to end it if a person ends the watching."""
+    from server.export import model_path
+    from server.progress import headline, show_progress
+    from server.status import study_status
+    from server.watch import run_to_end
+
+    try:
+        with show_progress(_silent if as_json else say) as on_change:
+            store = run_to_end(state.resolve(), plan, on_change=on_change)
+    except KeyboardInterrupt:
+        stop = _command(f"stop {plan.name}", state)
+        typer.echo(f"{plan.name} goes on without being watched. To stop it, type: {stop}", err=True)
+        raise
     status = study_status(store)
     facts = {"study": status.name, "rounds": status.committed, "model": str(model_path(store))}
     emit(facts, f"{headline(status)}\nmodel: {model_path(store)}", as_json=as_json)
+
+
+@app.command()
+def stop(
+    study: Annotated[str, typer.Argument(help="The study: its YAML file, or its name.")],
+    state: State,
+    as_json: Json = False,
+) -> None:
+    """Have a study run no longer; finished rounds and hospitals' work are kept, and `run` takes it up again."""
+    from server.endpoint import CoordinatorNotRunning
+    from server.watch import StillRunning, study_named, withdraw
+
+    if not state.is_dir():
+        raise CoordinatorNotRunning(state)
+    store = study_named(state.resolve(), study)
+    if not withdraw(store):
+        raise StillRunning(store.study.name)
+    text = f"{store.study.name} is stopped; finished rounds are kept. `fedcxr coordinator run` takes it up again."
+    emit({"study": store.study.name, "wanted": False}, text, as_json=as_json)
 
 
 @app.command()
@@ -105,7 +168,7 @@ def statistics(
     """Ask every hospital how many patients of which kind it has; small counts stay there."""
     from federation.config import load_study
     from federation.label_graph import load_label_graph, pairs_of
-    from server.statistics import gather
+    from server.gathering import gather
     from server.statistics_table import facts, render
 
     plan = load_study(study)
@@ -118,10 +181,11 @@ def statistics(
 @app.command()
 def status(state: State, as_json: Json = False) -> None:
     """Show the coordinator and its studies; exit code 0 means that hospitals can connect, 1 that they cannot."""
+    import time
     from dataclasses import asdict
 
     from server.endpoint import CoordinatorNotRunning, read_endpoint
-    from server.progress import headline
+    from server.progress import headline, last_sign
     from server.status import study_status
     from server.store import all_studies
 
@@ -136,7 +200,8 @@ def status(state: State, as_json: Json = False) -> None:
     for each in studies:
         lines += [headline(each), *([f"  {each.reason}"] if each.reason else [])]
         lines += [
-            f"  {part.site}: {part.state} {part.reason}".rstrip() for part in each.latest_parts
+            f"  {part.site}: {part.state}{last_sign(part, time.time())} {part.reason}".rstrip()
+            for part in each.latest_parts
         ]
     facts = {
         "up": endpoint is not None,
@@ -146,6 +211,11 @@ def status(state: State, as_json: Json = False) -> None:
     emit(facts, "\n".join(lines), as_json=as_json)
     if endpoint is None:
         raise typer.Exit(NOT_READY)
+
+
+def _command(verb: str, state: Path) -> str:
+    """What to type, as it stands."""
+    return f"{program()} coordinator {verb} --state {shown(state)}"
 
 
 def _silent(_line: str) -> None:

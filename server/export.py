@@ -1,13 +1,16 @@
 """The models that a study leaves behind, each with its lineage."""
 
+import shutil
 from pathlib import Path
 
-from federation.config import FullStage, LoraStage, StudyConfig, study_digest
-from model.adapter import save_adapter
-from model.arrays import Arrays, digest_arrays
-from model.checkpoint import save_model
-from model.manifest import Manifest
-from server.start import starting_weights
+from federation.config import study_digest
+from federation.stages import FullStage, LoraStage
+from model.folder import holds_model, save_weights
+from model.manifest import Manifest, read_manifest, write_manifest
+from model.peft_folder import save_adapter
+from model.tensors import Tensors
+from server.room import file_bytes, within_room
+from server.start import INITIAL_DIGEST
 from server.state import GlobalState
 from server.store import StudyStore
 
@@ -15,17 +18,20 @@ from server.store import StudyStore
 def export_models(store: StudyStore, state: GlobalState) -> None:
     """Write the global model, and the adapter if the study ends with one, into the study's folder.
 
-    Files that are there already are complete: each model folder appears with its manifest, written last.
+    Folders that are whole already stay as they are; one that was begun is written again.
+
+    Raises:
+        DamagedRound: the model is not what was committed.
+        NoRoom: it does not fit on the disk a second time.
     """
     study = store.study
     model, rounds = _whole_model(store)
-    _write(model_path(store), model, _manifest(store, model, rounds, parent=_initial_digest(study)))
+    began = study.model.start or store.fact(INITIAL_DIGEST)
+    digest = _write(store, model_path(store), model, rounds=rounds, parent=began)
     last = study.stages[-1]
     if isinstance(last, LoraStage):
-        parent = digest_arrays(model)
-        manifest = _manifest(store, state.weights, study.num_rounds, parent=parent, stage=last)
-        _write(adapter_path(store), state.weights, manifest)
-        save_adapter(adapter_path(store), state.weights, last.adapter)
+        folder, rounds = adapter_path(store), study.num_rounds
+        _write(store, folder, state.weights, rounds=rounds, parent=digest, stage=last)
 
 
 def model_path(store: StudyStore) -> Path:
@@ -38,18 +44,30 @@ def adapter_path(store: StudyStore) -> Path:
     return store.folder / "adapter"
 
 
-def _write(folder: Path, weights: Arrays, manifest: Manifest) -> None:
-    if not (folder / "manifest.json").exists():
-        save_model(folder, weights, manifest)
+def _write(
+    store: StudyStore,
+    folder: Path,
+    weights: Tensors,
+    *,
+    rounds: int,
+    parent: str,
+    stage: LoraStage | None = None,
+) -> str:
+    """Write a model's folder, if it is not whole already; gives the digest of its weights."""
+    if holds_model(folder):
+        return read_manifest(folder).weights_digest
+    shutil.rmtree(folder, ignore_errors=True)
+    with within_room(store.folder, (2 if stage else 1) * file_bytes(weights.shapes)):
+        digest = save_weights(folder, weights, study_name=store.study.name)
+        if stage is not None:
+            save_adapter(folder, weights, stage.adapter)
+        manifest = _manifest(store, digest, rounds=rounds, parent=parent, stage=stage)
+        write_manifest(folder, manifest)
+    return digest
 
 
 def _manifest(
-    store: StudyStore,
-    weights: Arrays,
-    rounds: int,
-    *,
-    parent: str,
-    stage: LoraStage | None = None,
+    store: StudyStore, digest: str, *, rounds: int, parent: str, stage: LoraStage | None
 ) -> Manifest:
     sites = {
         part.site for part in store.parts() if part.state == "admitted" and part.number <= rounds
@@ -64,22 +82,19 @@ def _manifest(
         rounds=rounds,
         sites=tuple(sorted(sites)),
         parent_digest=parent,
-        weights_digest=digest_arrays(weights),
+        weights_digest=digest,
         codec_digest=store.study.model.codec_digest,
         site_numbers={name: n for name, n in store.site_numbers().items() if name in sites},
     )
 
 
-def _whole_model(store: StudyStore) -> tuple[Arrays, int]:
+def _whole_model(store: StudyStore) -> tuple[Tensors, int]:
     """The model after the last full stage, or that a study of adapters began with, and the rounds behind it."""
     study = store.study
     full = [index for index, stage in enumerate(study.stages) if isinstance(stage, FullStage)]
-    if not full:
-        return store.start_weights(), 0
-    end = store.stage_end(full[-1])
-    return end.average or end.weights, study.first_round_of(full[-1] + 1) - 1
-
-
-def _initial_digest(study: StudyConfig) -> str:
-    """Digest of the weights that the study began with, given or seeded."""
-    return study.model.start or digest_arrays(starting_weights(study, 0, {}))
+    if full:
+        return store.stage_end(full[-1]).model, study.first_round_of(full[-1] + 1) - 1
+    start = store.start_weights()
+    if start is None:
+        raise TypeError("a study of adapters has no model to add them to")
+    return start, 0

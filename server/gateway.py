@@ -1,13 +1,13 @@
 """The coordinator's one public port: passes what a hospital's node needs, and nothing else.
 
 Flower serves its nodes, its operators and its own processes on a single port, and asks only nodes for a
-credential. That port stays on loopback; this gateway stands in front of it.
+credential. That port stays on loopback; this gateway stands in front of it, and serves shards of tensors itself.
 """
 
 import argparse
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,10 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from federation.processes import die_with_parent
+from server.blobs.routes import BlobRoutes
 
 FLEET_CALLS = (
     *("activate-node", "deactivate-node", "send-node-heartbeat", "get-run", "get-fab"),
@@ -46,14 +47,16 @@ class GatewaySettings:
     key_path: Path
     ca_path: Path
     """Authority that signed the SuperLink's certificate."""
+    state_path: Path
+    """The coordinator's state folder, for the blobs in it."""
 
 
 class BodyTooLarge(Exception):
     """The caller sent more than any message of the protocol needs."""
 
 
-def gateway_app(upstream: httpx.AsyncClient) -> Starlette:
-    """The gateway in front of one upstream."""
+def gateway_app(upstream: httpx.AsyncClient, *, blobs: Sequence[BaseRoute]) -> Starlette:
+    """The gateway in front of one upstream, and beside these blobs."""
 
     async def forward(request: Request) -> Response:
         if request.url.path == HEALTH_PATH and request.method == "GET":
@@ -73,7 +76,8 @@ def gateway_app(upstream: httpx.AsyncClient) -> Starlette:
             yield
 
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-    return Starlette(routes=[Route("/{path:path}", forward, methods=methods)], lifespan=lifespan)
+    rest = Route("/{path:path}", forward, methods=methods)
+    return Starlette(routes=[*blobs, rest], lifespan=lifespan)
 
 
 async def _health(upstream: httpx.AsyncClient) -> Response:
@@ -122,7 +126,7 @@ def run_gateway(settings: GatewaySettings) -> None:
         trust_env=False,
     )
     uvicorn.run(
-        gateway_app(upstream),
+        gateway_app(upstream, blobs=BlobRoutes(settings.state_path).routes()),
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.cert_path,
@@ -142,6 +146,7 @@ def _parse_settings() -> GatewaySettings:
     parser.add_argument("--cert", required=True, type=Path, dest="cert_path")
     parser.add_argument("--key", required=True, type=Path, dest="key_path")
     parser.add_argument("--ca", required=True, type=Path, dest="ca_path")
+    parser.add_argument("--state", required=True, type=Path, dest="state_path")
     return GatewaySettings(**vars(parser.parse_args()))
 
 

@@ -1,120 +1,138 @@
-"""Asking hospitals for a round's updates: who has been asked, who is settled, when the round is closed."""
+"""Every hospital behind one interface: Flower carries the talk, the blob store what is too large for it."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from flwr.app import Message
 from flwr.serverapp import Grid
 
-from federation.config import RoundRules
-from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
-from federation.wire import ProtocolMismatch, Unreadable, pack_instruction, unpack_answer
+from federation.config import StudyConfig, study_digest
+from federation.messages import Instruction, Shipment, Ticket
+from federation.parcel import Parcel, ReadShard
+from server.asking import Conversation, conduct
+from server.blobs.store import BlobStore
+from server.collection import Words
 from server.countersign import Countersign
-from server.mailbox import POLL_SECONDS, Mailbox, Node
-from server.rounds import Answered, Asked, Event
+from server.deliveries import Boxes, box_name, box_prefix, gather
+from server.mailbox import Mailbox, Node
+from server.rounds import LASTING, Asked, Event
 
-
-@dataclass(kw_only=True, slots=True)
-class Conversation:
-    """One round's state: who has been asked, who is settled."""
-
-    instruction: Instruction
-    mail: Mailbox
-    settled: dict[str, Answer] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
-    busy: float = field(default_factory=time.monotonic)
-    """When the round last had a reason to stay open besides absent hospitals."""
+SECONDS_TO_SPARE = 60.0
+"""That a ticket outlives the round's deadline."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Hospitals:
-    """Every connected hospital, behind one function: `ask`."""
+    """Every connected hospital of one study."""
 
     grid: Grid
-    rules: RoundRules
+    study: StudyConfig
     number_site: Callable[[str], int | None]
     """The number that stands for a hospital in conditions; the same for the study's life."""
     countersign: Countersign
     """Signs what was last seen of each hospital's ledger."""
+    blobs: BlobStore | None = None
+    """Where shards travel; None where everything has to travel inside messages (simulation engine)."""
+    max_scratch: int | None = None
+    """Bytes that hospitals' changes may take at the coordinator at a time; None: as many as they have."""
     holders: set[tuple[str, str]] = field(default_factory=set)
     """(site, digest) of frozen models that a site is known to hold."""
     names: dict[int, str] = field(default_factory=dict)
     """Names of nodes that Flower knows no name for (simulation engine)."""
 
-    def ask(self, instruction: Instruction) -> Iterator[Event]:
+    @property
+    def carries_shards(self) -> bool:
+        """Whether tensors can travel beside messages."""
+        return self.blobs is not None
+
+    def publish(self, parcel: Parcel, path: Path, start: int, *, number: int) -> None:
+        """Let hospitals fetch shards that lie in a file from a position on, until a round is over."""
+        self._store.publish(self._shelf(parcel, number), parcel, path, start)
+
+    def ask(self, instruction: Instruction, num_admitted: Callable[[], int]) -> Iterator[Event]:
         """Send one instruction to all; yield what happens until all are settled or time is up."""
-        mail = Mailbox(grid=self.grid, kind="train", names=self.names)
-        talk = Conversation(instruction=instruction, mail=mail)
-        while not self._is_over(talk):
-            online = mail.online()
-            for site in sorted(online.keys() - talk.settled.keys()):
-                if mail.is_due(online[site]):
-                    yield self._send(talk, online[site])
-            for site in sorted(mail.waiting.keys() & online.keys()):
-                answer = self._hear(talk, site)
-                if answer is not None:
-                    talk.settled[site] = answer
-                    mail.settle(site)
-                    yield Answered(site=site, answer=answer)
-            if mail.waiting.keys() & online.keys() or not self._has_quorum(talk):
-                talk.busy = time.monotonic()
-            time.sleep(POLL_SECONDS)
-        for site in sorted(mail.waiting):
-            reason = "no answer before the round was closed"
-            yield Answered(site=site, answer=Refusal(code=RefusalCode.NO_ANSWER, reason=reason))
-
-    def _is_over(self, talk: Conversation) -> bool:
-        now = time.monotonic()
-        return (
-            (len(talk.settled) >= self.rules.num_sites and not talk.mail.waiting)
-            or now - talk.started > self.rules.deadline_seconds
-            or now - talk.busy > self.rules.grace_seconds
+        talk = Conversation(
+            instruction=instruction,
+            mail=Mailbox(grid=self.grid, kind="train", names=self.names),
+            rules=self.study.rounds,
+            holders=self.holders,
+            num_admitted=num_admitted,
         )
+        yield from conduct(talk, self._address)
 
-    def _has_quorum(self, talk: Conversation) -> bool:
-        updates = [answer for answer in talk.settled.values() if isinstance(answer, Update)]
-        return len(updates) >= self.rules.min_sites
+    def fetch(
+        self, wanted: Mapping[str, Parcel], shards: Sequence[int], *, number: int, num_spare: int
+    ) -> Words:
+        """Ask each site for some of its shards at once; what is given tells what becomes of that, and waits for it."""
+        boxes = Boxes(
+            store=self._store,
+            study_digest=study_digest(self.study),
+            number=number,
+            parcels=wanted,
+            shards=shards,
+        )
+        mail = Mailbox(grid=self.grid, kind="query.deliver", names=self.names)
+        return gather(boxes, mail, self.study.rounds, num_spare=num_spare)
 
-    def _send(self, talk: Conversation, node: Node) -> Asked:
-        """Push the instruction to one hospital; the frozen model only if it may not hold it."""
-        instruction = replace(
-            talk.instruction,
+    def bring(self, site: str, parcel: Parcel, shards: Sequence[int], *, number: int) -> ReadShard:
+        """Read a site's shards that are here."""
+        return self._store.bring(self._box(site, parcel, number), parcel, shards)
+
+    def drop(self, site: str, parcel: Parcel, shards: Sequence[int], *, number: int) -> None:
+        """Free the room of a site's shards."""
+        self._store.drop(self._box(site, parcel, number), shards)
+
+    def forget(self, number: int) -> None:
+        """Free the room of everything that travelled in a round."""
+        if self.blobs is not None:
+            self.blobs.forget(shelf_prefix(study_digest(self.study), number))
+            self.blobs.forget(box_prefix(study_digest(self.study), number))
+
+    def _address(self, instruction: Instruction, node: Node) -> tuple[Instruction, Asked]:
+        """The instruction as one hospital gets it: with its own papers, and without a base that it holds."""
+        number, base = instruction.round_number, instruction.base
+        if base is not None and base.content and (node.site, base.digest) in self.holders:
+            base = replace(base, content=None)
+        elif base is not None:
+            base = self._ticketed(base, LASTING)
+        weights = self._ticketed(instruction.weights, number)
+        inside = [each.content for each in (weights, base) if each is not None and each.content]
+        addressed = replace(
+            instruction,
+            weights=weights,
+            base=base,
             site_number=self.number_site(node.site),
             receipt=self.countersign.receipt_for(node.site),
             witness_key=self.countersign.public_key,
         )
-        if (node.site, instruction.base_digest) in self.holders:
-            instruction = replace(instruction, base=None)
-        left = self.rules.deadline_seconds - (time.monotonic() - talk.started)
-        talk.mail.send(node, pack_instruction(instruction), seconds_left=left)
-        sizes = [
-            tensor.nbytes
-            for part in (instruction.weights, instruction.base or {})
-            for tensor in part.values()
-        ]
-        return Asked(site=node.site, bytes_down=sum(sizes))
+        return addressed, Asked(site=node.site, bytes_down=sum(map(len, inside)))
 
-    def _hear(self, talk: Conversation, site: str) -> Answer | None:
-        """A hospital's answer, if one has come."""
-        answers = (self._read(talk, site, reply) for reply in talk.mail.replies(site))
-        return next((answer for answer in answers if answer is not None), None)
+    def _ticketed(self, shipment: Shipment, number: int) -> Shipment:
+        """With leave to fetch what does not travel inside the message."""
+        if shipment.content is not None:
+            return shipment
+        step = shipment.step
+        if step is not None:
+            step = replace(step, ticket=self._ticket(step.parcel, number))
+        return replace(shipment, ticket=self._ticket(shipment.parcel, number), step=step)
 
-    def _read(self, talk: Conversation, site: str, reply: Message) -> Answer | None:
-        """The answer in a reply; None if the hospital has to be asked again."""
-        if reply.has_error():
-            reason = talk.mail.obituary(site, reply)
-            return Refusal(code=RefusalCode.NO_ANSWER, reason=reason) if reason else None
-        try:
-            answer = unpack_answer(reply.content)
-        except ProtocolMismatch as err:
-            return Refusal(code=RefusalCode.PROTOCOL, reason=str(err))
-        except Unreadable as err:
-            return Refusal(code=RefusalCode.UNREADABLE, reason=str(err))
-        digest = talk.instruction.base_digest
-        if isinstance(answer, Update):
-            self.holders.add((site, digest))
-        elif answer.code == RefusalCode.BASE_MISSING and (site, digest) in self.holders:
-            self.holders.discard((site, digest))
-            return None
-        return answer
+    def _ticket(self, parcel: Parcel, number: int) -> Ticket:
+        seconds = self.study.rounds.deadline_seconds + SECONDS_TO_SPARE
+        return self._store.fetch_ticket(self._shelf(parcel, number), parcel, seconds=seconds)
+
+    def _shelf(self, parcel: Parcel, number: int) -> str:
+        return shelf_prefix(study_digest(self.study), number) + parcel.digest[:16]
+
+    def _box(self, site: str, parcel: Parcel, number: int) -> str:
+        return box_name(study_digest(self.study), number, site, parcel)
+
+    @property
+    def _store(self) -> BlobStore:
+        if self.blobs is None:
+            raise TypeError("nothing travels beside messages here")
+        return self.blobs
+
+
+def shelf_prefix(digest: str, number: int) -> str:
+    """How the names of everything begin that hospitals may fetch in a round."""
+    return f"down.{digest[:12]}.{number:05d}."

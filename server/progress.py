@@ -9,8 +9,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from server.records import Part, RoundRecord
 from server.status import StudyStatus, study_status
-from server.store import Part, RoundRecord, StudyStore
+from server.store import StudyStore
 
 OnChange = Callable[[StudyStore], None]
 STATES = {"asked": "training", "admitted": "done", "refused": "refused"}
@@ -31,20 +32,28 @@ def show_progress(write: Callable[[str], None]) -> Iterator[OnChange]:
 
 
 class PlainProgress:
-    """One line per committed round and per refused update; says nothing twice."""
+    """One line per committed round, per refused update, and per reason to wait; says nothing twice."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._said: set[tuple[object, ...]] = set()
+        self._state = ("", "")
 
     def __call__(self, store: StudyStore) -> None:
         """Write what is new."""
         status = study_status(store)
+        self._say_state(status)
         for part in status.parts:
             if part.state == "refused":
                 self._say(("part", part.number, part.site, part.attempt), _refusal_line(part))
         for record in status.rounds:
             self._say(("round", record.number), _round_line(status, record))
+
+    def _say_state(self, status: StudyStatus) -> None:
+        """Why nothing happens, and that something happens again."""
+        before, self._state = self._state, (status.state, status.reason)
+        if before != self._state and "waiting" in {before[0], status.state}:
+            self._write(f"{status.name}: {': '.join(filter(None, self._state))}")
 
     def _say(self, key: tuple[object, ...], line: str) -> None:
         if key not in self._said:
@@ -61,7 +70,8 @@ def table(status: StudyStatus) -> Group:
     rows.add_column("remark")
     for part in status.latest_parts:
         rows.add_row(part.site, *_cells(part), Text(part.reason))  # never read as markup
-    return Group(Text(headline(status), style="bold"), rows)
+    reason = [Text(f"  {status.reason}")] if status.reason else []  # never read as markup
+    return Group(Text(headline(status), style="bold"), *reason, rows)
 
 
 def headline(status: StudyStatus) -> str:
@@ -73,6 +83,11 @@ def headline(status: StudyStatus) -> str:
         f"{status.name}: {status.state}, round {status.current} of {status.num_rounds} ({status.stage}){when}, "
         f"{down:.1f} MB down, {up:.1f} MB up"
     )
+
+
+def last_sign(part: Part, now: float) -> str:
+    """When a hospital was last heard of or asked, for a person."""
+    return f", {clock(max(0.0, now - part.time))} ago" if part.time else ""
 
 
 def clock(seconds: float) -> str:

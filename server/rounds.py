@@ -1,31 +1,41 @@
-"""The federation, as a loop. Flower is behind ``ask``."""
+"""The federation, as a loop. Flower, and how bytes travel, are behind ``Sites``."""
 
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
-import numpy as np
-
-from federation.config import (
-    FullStage,
-    LoraStage,
-    OuterStep,
-    StudyConfig,
-    study_digest,
-    study_json,
-)
-from federation.messages import Answer, Instruction, Refusal, Update
+from federation.config import StudyConfig, study_json
+from federation.encoding import encoded_size
+from federation.messages import Answer, Instruction, Shipment, Step, Update
+from federation.parcel import Parcel
 from federation.schedule import trained_tensors
-from model.arrays import Arrays, digest_arrays
-from model.ema import update_average
-from server.admission import Expectation, inspect, inspect_ledger, inspect_norms
-from server.aggregation import QuorumNotMet, l2_norm, mean_change, mean_product, site_shares
-from server.outer import outer_step
+from federation.shipment import shipment_of
+from federation.stages import FullStage, LoraStage
+from model.arrays import digest_arrays
+from model.tensor_file import TensorFile
+from model.tensors import Tensors, num_values
+from server.aggregation.combine import needs_all_shards
+from server.aggregation.shares import QuorumNotMet, site_shares
+from server.cohort import outliers
+from server.collection import Collection, Source, Spoilt
+from server.next_round import keeps_step, next_round
+from server.offers import Offer, refused, settle, take
+from server.records import Part, Reached
+from server.room import file_bytes, room_for_round, within_room
+from server.round_files import STEP
+from server.start import INITIAL_DIGEST
 from server.state import GlobalState
-from server.store import Part, StudyStore, Witnessed
+from server.store import StudyStore
 
 logger = logging.getLogger(__name__)
+
+LASTING = 0
+"""Number of no round: what is published under it stays for the study."""
+EVERYTHING_INSIDE = 2**62
+"""Bytes that a message may hold where nothing can travel beside it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,202 +54,248 @@ class Answered:
     answer: Answer
 
 
-class Diverged(RuntimeError):
-    """Admitted changes led to weights that are not finite."""
-
-    def __init__(self, round_number: int) -> None:
-        super().__init__(
-            f"round {round_number} would make the model's weights infinite, so it is not committed: lower the "
-            f"learning rate or max_norm_ratio in a new study"
-        )
-
-
 Event = Asked | Answered
-Ask = Callable[[Instruction], Iterator[Event]]
-"""Send one instruction to every hospital; yield what happens, in the order it happens."""
-Start = Callable[[StudyConfig, int, Arrays], Arrays]
-"""(study, stage index, weights of the stage before) -> weights that the stage starts from."""
+Start = Callable[[StudyConfig, int, Tensors | None, Path], Tensors]
+"""(study, stage index, weights of the stage before, a path for new ones) -> weights that the stage starts from."""
 
 
-def run_study(store: StudyStore, ask: Ask, start: Start) -> GlobalState:
+class Sites(Source, Protocol):
+    """Every hospital of the study."""
+
+    @property
+    def carries_shards(self) -> bool:
+        """Whether tensors can travel beside messages."""
+        ...
+
+    @property
+    def max_scratch(self) -> int | None:
+        """Bytes that hospitals' changes may take here at a time; None: as many as they have."""
+        ...
+
+    def publish(self, parcel: Parcel, path: Path, start: int, *, number: int) -> None:
+        """Let hospitals fetch shards that lie in a file from a position on, until a round is over; 0: for good."""
+        ...
+
+    def ask(self, instruction: Instruction, num_admitted: Callable[[], int]) -> Iterator[Event]:
+        """Send one instruction to every hospital; yield what happens, in the order it happens."""
+        ...
+
+    def forget(self, number: int) -> None:
+        """Free the room of everything that travelled in a round, or for good under ``LASTING``."""
+        ...
+
+
+def run_study(store: StudyStore, sites: Sites, start: Start) -> GlobalState:
     """Run the rounds that remain, committing each one.
 
     Raises:
         QuorumNotMet: if a round fails as often as the study allows.
+        Diverged: if admitted changes lead to weights that are not finite.
+        NoRoom: if the disk is too full; what is not committed is to be abandoned.
     """
     study = store.study
-    state = store.load_state() or GlobalState(round_number=0, weights=store.start_weights())
-    while state.round_number < study.num_rounds:
-        state = enter_stage(study, state, start)
-        state = run_round(store, state, ask)
+    state = store.load_state()
+    while state is None or state.round_number < study.num_rounds:
+        state = run_round(store, enter_stage(store, state, start), sites)
+    store.abandon_round()  # the last commit's end may have been cut off
+    for number in (study.num_rounds, LASTING):
+        sites.forget(number)
     return state
 
 
-def enter_stage(study: StudyConfig, state: GlobalState, start: Start) -> GlobalState:
+def enter_stage(store: StudyStore, state: GlobalState | None, start: Start) -> GlobalState:
     """The state a round starts from; on a stage's first round, with that stage's own weights."""
-    index, stage = study.stage_of(state.round_number + 1)
-    if state.round_number + 1 != study.first_round_of(index):
+    study, done = store.study, state.round_number if state else 0
+    index, stage = study.stage_of(done + 1)
+    if state is not None and done + 1 != study.first_round_of(index):
         return state
-    if isinstance(stage, LoraStage):
-        base = state.average or state.weights
-        return GlobalState(
-            round_number=state.round_number,
-            weights=start(study, index, base),
-            base=base,
-            base_digest=digest_arrays(base),
-        )
+    before = store.base_of(index)
+    weights = start(study, index, before, store.stage_start_path(index))
+    digest = digest_arrays(weights)
+    if done == 0:
+        store.set_fact(INITIAL_DIGEST, digest)
+    base = before if stage.kind == "lora" else None
     return GlobalState(
-        round_number=state.round_number, weights=start(study, index, state.average or state.weights)
+        round_number=done,
+        weights=weights,
+        digest=digest,
+        base=base,
+        base_digest=digest_arrays(base) if base is not None else "",
     )
 
 
-def run_round(store: StudyStore, state: GlobalState, ask: Ask) -> GlobalState:
+def run_round(store: StudyStore, state: GlobalState, sites: Sites) -> GlobalState:
     """One round, tried again until it has its quorum.
 
     Raises:
         QuorumNotMet: after ``max_attempts`` attempts.
         Diverged: if admitted changes lead to weights that are not finite.
+        NoRoom: if the disk cannot take what the round writes.
     """
+    if state.round_number > 0:
+        sites.forget(state.round_number)  # its end may have been cut off
+    with within_room(store.folder, room_needed(store.study, state, sites.max_scratch)):
+        return _try_round(store, state, sites)
+
+
+def room_needed(study: StudyConfig, state: GlobalState, max_scratch: int | None) -> int:
+    """Bytes that the next round writes, at most, before it frees any."""
+    number, transport = state.round_number + 1, study.transport
+    _, stage = study.stage_of(number)
+    trained = trained_tensors(study, number, frozenset(state.weights.shapes))
+    moved = {name: state.weights.shapes[name] for name in trained}
+    values = num_values(moved)
+    return room_for_round(
+        stage,
+        weights_bytes=file_bytes(state.weights.shapes),
+        step_bytes=encoded_size(values, transport.download)
+        if keeps_step(transport, state.weights.shapes, moved)
+        else 0,
+        num_sites=study.rounds.num_sites,
+        change_bytes=encoded_size(values, transport.upload),
+        max_scratch=None if needs_room_for_all(stage) else max_scratch,
+    )
+
+
+def needs_room_for_all(stage: FullStage | LoraStage) -> bool:
+    """Whether the stage's rules look at whole changes, so that a cap on scratch cannot hold."""
+    return needs_all_shards(stage.combine) or isinstance(stage, LoraStage)
+
+
+def _try_round(store: StudyStore, state: GlobalState, sites: Sites) -> GlobalState:
     rules, number = store.study.rounds, state.round_number + 1
-    parts: list[Part] = []
+    num_admitted = 0
     for attempt in range(1, rules.max_attempts + 1):
         if attempt > 1:
             time.sleep(rules.retry_seconds)
         started = time.monotonic()
-        parts = collect(store, state, ask, attempt=attempt)
-        if len(parts) >= rules.min_sites:
-            reached = aggregate(store, state, parts)
-            if not all(np.isfinite(tensor).all() for tensor in reached.weights.values()):
-                raise Diverged(number)
-            index, _ = store.study.stage_of(number)
-            store.commit(reached, stage=index, parts=parts, seconds=time.monotonic() - started)
-            store.clear_changes()
-            logger.info(
-                "round %d of %d committed with %d sites", number, store.study.num_rounds, len(parts)
-            )
-            return reached
-        logger.warning(
-            "round %d attempt %d: %d of %d", number, attempt, len(parts), rules.min_sites
+        offers = collect(store, state, sites, attempt=attempt)
+        logger.info(
+            "round %d: %d offers after %.1f s", number, len(offers), time.monotonic() - started
         )
-    raise QuorumNotMet(round_number=number, admitted=len(parts), required=rules.min_sites)
+        reached = combine(store, state, sites, offers, started=started)
+        num_admitted = len(offers)
+        if reached is not None:
+            seconds = time.monotonic() - started
+            logger.info("round %d: %d sites, %.1f s in all", number, num_admitted, seconds)
+            if reached.gap is not None:
+                logger.info("round %d: relative gap to the mean product %.3g", number, reached.gap)
+            store.clear_scratch()
+            sites.forget(number)
+            return store.state_of(reached)
+        logger.warning(
+            "round %d attempt %d: %d of %d", number, attempt, num_admitted, rules.min_sites
+        )
+    raise QuorumNotMet(round_number=number, admitted=num_admitted, required=rules.min_sites)
 
 
-def collect(store: StudyStore, state: GlobalState, ask: Ask, *, attempt: int) -> list[Part]:
-    """Ask every hospital and keep each admitted change on disk; the parts that count, in site order."""
-    study, number = store.study, state.round_number + 1
-    store.clear_changes()
+def collect(
+    store: StudyStore, state: GlobalState, sites: Sites, *, attempt: int
+) -> dict[str, Offer]:
+    """Ask every hospital; what it says of its change decides whether it is admitted."""
+    number = state.round_number + 1
+    store.abandon_round()
     store.forget_parts(number)
-    instruction = Instruction(
-        study=study_json(study),
-        round_number=number,
-        weights=state.weights,
-        base=state.base or None,
-        base_digest=state.base_digest,
-    )
-    expected = expectation(study, state)
+    offers: dict[str, Offer] = {}
     parts: dict[str, Part] = {}
-    for event in ask(instruction):
+    instruction = instruct(store, state, sites)
+    for event in sites.ask(instruction, offers.__len__):
         part = parts.get(
             event.site, Part(number=number, site=event.site, attempt=attempt, state="asked")
         )
         if isinstance(event, Asked):
             part = replace(part, bytes_down=part.bytes_down + event.bytes_down)
         else:
-            part = settle(part, event.answer, expected, witnessed=store.witnessed(event.site))
+            part = settle(store, state, part, event.answer)
             if part.state == "admitted" and isinstance(event.answer, Update):
-                store.keep_change(event.site, event.answer.change)
-                if event.answer.ledger is not None:
-                    store.witness(event.site, event.answer.ledger, number)
-                part = replace(part, norm=l2_norm(event.answer.change.values()))
+                part = take(store, part, event.answer, offers)
         parts[event.site] = part
         store.record(part)
     for site, refusal in outliers(store, state, parts).items():
-        parts[site] = refused(parts[site], refusal)
-        store.record(parts[site])
-    return [parts[site] for site in sorted(parts) if parts[site].state == "admitted"]
+        store.record(refused(parts[site], refusal))
+        del offers[site]
+    return offers
 
 
-def outliers(store: StudyStore, state: GlobalState, parts: dict[str, Part]) -> dict[str, Refusal]:
-    """Refusals for changes far larger than this round's others or, if those are few, than earlier ones.
-
-    Earlier changes compare if they were admitted, in this stage, and to the same tensors.
-    """
-    study, number, names = store.study, state.round_number + 1, frozenset(state.weights)
-    first = study.first_round_of(study.stage_of(number)[0])
-    trained = trained_tensors(study, number, names)
-    alike = {
-        past for past in range(first, number) if trained_tensors(study, past, names) == trained
-    }
-    norms = {site: part.norm for site, part in parts.items() if part.norm is not None}
-    earlier = [
-        part.norm
-        for part in store.parts()
-        if part.state == "admitted" and part.norm is not None and part.number in alike
-    ]
-    return inspect_norms(norms, earlier=earlier, max_ratio=study.rounds.max_norm_ratio)
-
-
-def settle(
-    part: Part, answer: Answer, expected: Expectation, *, witnessed: Witnessed | None = None
-) -> Part:
-    """What a hospital's answer makes of its part."""
-    if isinstance(answer, Refusal):
-        return refused(part, answer)
-    part = replace(
-        part,
-        loss=answer.loss,
-        held_out_loss=answer.held_out_loss,
-        seconds=answer.seconds,
-        num_records=answer.num_records,
-        num_files=answer.num_files,
-        bytes_up=part.bytes_up + sum(tensor.nbytes for tensor in answer.change.values()),
-    )
-    refusal = inspect(answer, expected)
-    if refusal is None and expected.is_private:
-        refusal = inspect_ledger(answer.ledger, witnessed.head if witnessed else None)
-    return refused(part, refusal) if refusal else replace(part, state="admitted")
-
-
-def refused(part: Part, refusal: Refusal) -> Part:
-    """The part of a hospital that does not count in this round."""
-    logger.warning("round %d: %s is refused: %s", part.number, part.site, refusal.reason)
-    return replace(part, state="refused", code=str(refusal.code), reason=refusal.reason)
-
-
-def expectation(study: StudyConfig, state: GlobalState) -> Expectation:
-    """What the gate holds every update of the next round against."""
+def instruct(store: StudyStore, state: GlobalState, sites: Sites) -> Instruction:
+    """What every hospital is asked; tensors that are too large for a message can be fetched."""
     number = state.round_number + 1
-    _, stage = study.stage_of(number)
-    trained = trained_tensors(study, number, frozenset(state.weights))
-    return Expectation(
-        study_digest=study_digest(study),
+    weights = ship(store, sites, state.weights, state.digest, number=number)
+    if state.step is not None and weights.content is None:
+        folder = store.round_path(state.round_number)
+        sites.publish(state.step.parcel, folder / STEP, 0, number=number)
+        step = Step(from_digest=state.step.from_digest, parcel=state.step.parcel)
+        weights = replace(weights, step=step)
+    return Instruction(
+        study=study_json(store.study),
         round_number=number,
-        received_digest=digest_arrays(state.weights),
-        num_steps=stage.local.local_steps,
-        shapes={name: state.weights[name].shape for name in sorted(trained)},
-        needs_counts=study.rounds.site_weights == "records",
-        is_private=stage.local.privacy is not None,
+        weights=weights,
+        base=None
+        if state.base is None
+        else ship(store, sites, state.base, state.base_digest, number=LASTING),
     )
 
 
-def aggregate(store: StudyStore, state: GlobalState, parts: list[Part]) -> GlobalState:
-    """The next global state from the admitted changes on disk."""
-    study = store.study
-    _, stage = study.stage_of(state.round_number + 1)
-    shares = site_shares(
-        {part.site: part.num_records for part in parts}, weighting=study.rounds.site_weights
+def ship(
+    store: StudyStore, sites: Sites, tensors: Tensors, digest: str, *, number: int
+) -> Shipment:
+    """Tensors that lie in a file, inside the message or to be fetched."""
+    if not isinstance(tensors, TensorFile):
+        raise TypeError("only what lies in a file can be sent")
+    transport = store.study.transport
+    if not sites.carries_shards:
+        transport = replace(transport, inline_bytes=EVERYTHING_INSIDE)
+    shipment = shipment_of(tensors, transport, digest=digest)
+    if shipment.content is None:
+        sites.publish(shipment.parcel, tensors.path, tensors.data_start, number=number)
+    return shipment
+
+
+def combine(
+    store: StudyStore,
+    state: GlobalState,
+    sites: Sites,
+    offers: dict[str, Offer],
+    *,
+    started: float,
+) -> Reached | None:
+    """Commit the round that the offers make; None if too few of them are left.
+
+    A hospital that does not deliver what it said is taken out of the offers, and the round is computed anew without it.
+    """
+    number = state.round_number + 1
+    while len(offers) >= store.study.rounds.min_sites:
+        try:
+            reached = _compute(store, state, sites, offers)
+        except Spoilt as err:
+            store.record(refused(offers.pop(err.site).part, err.refusal))
+            continue
+        logger.info("round %d: computed after %.1f s", number, time.monotonic() - started)
+        parts = [offers[site].part for site in sorted(offers)]
+        store.commit(reached, parts, seconds=time.monotonic() - started)
+        return reached
+    return None
+
+
+def _compute(
+    store: StudyStore, state: GlobalState, sites: Sites, offers: dict[str, Offer]
+) -> Reached:
+    """The next round's files, from changes of which every value was checked.
+
+    Raises:
+        Spoilt: by a site whose change cannot be used; what was written means nothing.
+    """
+    study, number = store.study, state.round_number + 1
+    _, stage = study.stage_of(number)
+    collection = Collection(
+        number=number,
+        num_spare=len(offers) - study.rounds.min_sites,
+        expected={site: offer.change for site, offer in offers.items()},
+        source=sites,
+        max_scratch=None if needs_room_for_all(stage) else sites.max_scratch,
     )
-    if isinstance(stage, FullStage):
-        change = mean_change(shares, store.load_change)
-        weights, momentum = outer_step(state.weights, state.momentum, change, stage.outer)
-        average: Arrays = {}
-        if stage.ema_decay > 0:
-            average = update_average(state.average or weights, weights, decay=stage.ema_decay)
-        return state.next(weights=weights, momentum=momentum, average=average)
-    if stage.rule == "product-svd":
-        return state.next(
-            weights=mean_product(state.weights, shares, store.load_change), momentum={}, average={}
-        )
-    change = mean_change(shares, store.load_change)
-    weights, _ = outer_step(state.weights, {}, change, OuterStep())
-    return state.next(weights=weights, momentum={}, average={})
+    records = {site: offer.part.num_records for site, offer in offers.items()}
+    shares = site_shares(records, weighting=study.rounds.site_weights)
+    reached = next_round(study, state, collection.tensors(), shares, store.open_round(number))
+    collection.finish()
+    return reached

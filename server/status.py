@@ -3,7 +3,11 @@
 import statistics
 from dataclasses import dataclass
 
-from server.store import Part, RoundRecord, StudyStore
+from federation.files import is_locked
+from server.endpoint import LOCK_NAME
+from server.records import Part, RoundRecord
+from server.store import StudyStore
+from server.watch import is_waiting_for_room
 
 MEGABYTE = 1e6
 
@@ -14,9 +18,10 @@ class StudyStatus:
 
     name: str
     state: str
-    """``running``, ``finished``, ``stopped`` (waits for a person) or ``idle`` (no process runs it)."""
+    """``running`` (a live process holds it), ``waiting`` (it will run by itself), ``stopped`` (waits for a person),
+    ``withdrawn`` (by ``coordinator stop``), ``finished``, or ``idle`` (nobody asked for it)."""
     reason: str
-    """Why it stopped; empty otherwise."""
+    """Why it does not run; empty if it runs, is finished, or there is nothing to say."""
     stage: str
     """Kind of the stage that runs or comes next."""
     num_rounds: int
@@ -59,12 +64,13 @@ class StudyStatus:
 def study_status(store: StudyStore) -> StudyStatus:
     """Look at a study once."""
     rounds = tuple(store.rounds())
+    state, reason = _state(store)
     num_rounds = store.study.num_rounds
     upcoming = min((rounds[-1].number if rounds else 0) + 1, num_rounds)
     return StudyStatus(
         name=store.study.name,
-        state=_state(store),
-        reason=store.fact("stopped"),
+        state=state,
+        reason=reason,
         stage=store.study.stage_of(upcoming)[1].kind,
         num_rounds=num_rounds,
         rounds=rounds,
@@ -72,9 +78,22 @@ def study_status(store: StudyStore) -> StudyStatus:
     )
 
 
-def _state(store: StudyStore) -> str:
+def _state(store: StudyStore) -> tuple[str, str]:
+    """The state, and why."""
     if store.fact("finished"):
-        return "finished"
+        return "finished", ""
     if store.is_running():
-        return "running"
-    return "stopped" if store.fact("stopped") else "idle"
+        return "running", ""
+    wanted, stopped = store.fact("wanted"), store.fact("stopped")
+    if wanted == "no":
+        return "withdrawn", "type `fedcxr coordinator run` to take it up again"
+    if stopped and not (wanted and is_waiting_for_room(store)):
+        return "stopped", stopped
+    return ("waiting", stopped or _why_waiting(store)) if wanted else ("idle", "")
+
+
+def _why_waiting(store: StudyStore) -> str:
+    state_path = store.folder.parent.parent
+    if not is_locked(state_path / LOCK_NAME):
+        return "the coordinator is not running; start it with `fedcxr coordinator up`"
+    return store.fact("waiting") or "its process is being started"

@@ -1,4 +1,4 @@
-"""One study's durable record at the coordinator: committed rounds, each hospital's part in them, admitted changes.
+"""One study's durable record at the coordinator: committed rounds, and each hospital's part in them.
 
 A round is committed by writing its tensors into a folder of its own, renaming that into place, and then
 inserting one row. Killed at any instant, the study continues from the last row, with the same bits.
@@ -7,23 +7,28 @@ inserting one row. Killed at any instant, the study continues from the last row,
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from federation.config import StudyConfig, parse_study, study_digest, study_json
 from federation.files import hold_lock, is_locked, sync_folder, write_file
-from model.arrays import Arrays, WrongModelFile, digest_arrays, load_arrays, save_arrays
+from model.arrays import Arrays, WrongModelFile, digest_arrays
 from model.conditioning import NUM_SITES
+from model.tensor_file import TensorFile, copy_tensors
+from model.tensors import Tensors
 from privacy.ledger.chain import Head
+from server.records import Part, Reached, RoundRecord, Witnessed
+from server.round_files import open_files, read_step, round_digest
 from server.state import GlobalState
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rounds (
   number INTEGER PRIMARY KEY, stage INTEGER NOT NULL, digest TEXT NOT NULL, base_digest TEXT NOT NULL,
-  loss REAL, held_out_loss REAL, num_sites INTEGER NOT NULL, seconds REAL NOT NULL, committed REAL NOT NULL);
+  loss REAL, held_out_loss REAL, num_sites INTEGER NOT NULL, seconds REAL NOT NULL, committed REAL NOT NULL,
+  gap REAL);
 CREATE TABLE IF NOT EXISTS parts (
   number INTEGER NOT NULL, site TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, code TEXT NOT NULL,
   reason TEXT NOT NULL, loss REAL, held_out_loss REAL, seconds REAL, norm REAL, num_records INTEGER, num_files INTEGER,
@@ -34,7 +39,6 @@ CREATE TABLE IF NOT EXISTS ledgers (
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 START = "start.safetensors"
-TENSORS = ("weights", "momentum", "average", "base")
 
 
 class DamagedRound(RuntimeError):
@@ -44,53 +48,6 @@ class DamagedRound(RuntimeError):
         super().__init__(
             f"the tensors of committed round {number} have changed on disk: restore the state folder from a backup"
         )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """One hospital's part in one round."""
-
-    number: int
-    site: str
-    attempt: int
-    state: str
-    """``asked``, ``admitted`` or ``refused``."""
-    code: str = ""
-    reason: str = ""
-    loss: float | None = None
-    held_out_loss: float | None = None
-    seconds: float | None = None
-    norm: float | None = None
-    """L2 norm of the change."""
-    num_records: int = 0
-    num_files: int = 0
-    bytes_down: int = 0
-    bytes_up: int = 0
-    time: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoundRecord:
-    """One committed round."""
-
-    number: int
-    stage: int
-    digest: str
-    """Of every tensor that the round left behind."""
-    base_digest: str
-    loss: float | None
-    held_out_loss: float | None
-    num_sites: int
-    seconds: float
-    committed: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Witnessed:
-    """How far a hospital's ledger went in a round."""
-
-    head: Head
-    round_number: int
 
 
 class StudyStore:
@@ -126,32 +83,57 @@ class StudyStore:
 
     def keep_start(self, weights: Arrays) -> None:
         """Keep the weights that the study starts from."""
-        save_arrays(self.folder / START, weights, {})
+        copy_tensors(self.folder / START, weights)
 
-    def start_weights(self) -> Arrays:
-        """The weights that the study starts from; empty if its seed decides them, or if they were never given."""
-        return _load(self.folder / START)
+    def start_weights(self) -> Tensors | None:
+        """The weights that the study starts from; None if its seed decides them, or if they were never given."""
+        path = self.folder / START
+        return TensorFile(path) if path.exists() else None
 
-    def commit(self, state: GlobalState, *, stage: int, parts: list[Part], seconds: float) -> None:
-        """Make a round durable: tensors first, then the row that makes it count."""
-        target = self.folder / "rounds" / f"{state.round_number:05d}"
-        partial = target.with_suffix(".part")
-        for leftover in (target, partial):
-            shutil.rmtree(leftover, ignore_errors=True)
-        partial.mkdir()
-        tensors = {name: getattr(state, name) for name in TENSORS}
-        for name in TENSORS:
-            _save(partial / f"{name}.safetensors", tensors[name])
-        sync_folder(partial)
-        partial.rename(target)
+    def stage_start_path(self, stage: int) -> Path:
+        """Where the weights lie that a stage starts from, if they are drawn anew."""
+        return self.folder / f"stage-{stage}.safetensors"
+
+    def open_round(self, number: int) -> Path:
+        """An empty folder for the tensors of a round that is not committed yet."""
+        folder = self.round_path(number).with_suffix(".part")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def commit(self, reached: Reached, parts: Sequence[Part], *, seconds: float) -> None:
+        """Make the round in the open folder durable: tensors first, then the row that makes it count."""
+        target, number = self.round_path(reached.number), reached.number
+        shutil.rmtree(target, ignore_errors=True)
+        sync_folder(target.with_suffix(".part"))
+        target.with_suffix(".part").rename(target)
         sync_folder(target.parent)
+        stage, _ = self.study.stage_of(number)
         row = (
-            *(state.round_number, stage, _digest(tensors), state.base_digest),
+            *(number, stage, round_digest(reached.digests), reached.base_digest),
             *(_mean([p.loss for p in parts]), _mean([p.held_out_loss for p in parts])),
-            *(len(parts), seconds, time.time()),
+            *(len(parts), seconds, time.time(), reached.gap),
         )
-        self._execute("INSERT INTO rounds VALUES (?,?,?,?,?,?,?,?,?)", row)
-        self._forget_old_rounds(state.round_number)
+        self._execute("INSERT INTO rounds VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+        self._forget_old_rounds(number)
+
+    def state_of(self, reached: Reached) -> GlobalState:
+        """A round that was committed just now; its files are not read again."""
+        files = open_files(self.round_path(reached.number))
+        return self._state(self.rounds()[-1], files, reached.digests)
+
+    def abandon_round(self) -> None:
+        """Free the room of everything that is not committed, and of what a commit that was cut short left."""
+        rounds = self.rounds()
+        last = rounds[-1].number if rounds else 0
+        for folder in (self.folder / "rounds").iterdir():
+            if folder.suffix == ".part" or int(folder.name) > last:
+                shutil.rmtree(folder, ignore_errors=True)
+        if last:
+            self._forget_old_rounds(last)
+        for path in self.folder.glob(".*.partial"):
+            path.unlink()
+        self.clear_scratch()
 
     def load_state(self) -> GlobalState | None:
         """The last committed round, or None before the first.
@@ -160,9 +142,15 @@ class StudyStore:
             DamagedRound: if its tensors do not match the digest that was committed.
         """
         rounds = self.rounds()
-        if not rounds:
-            return None
-        return self._load_round(rounds[-1])
+        return self._load_round(rounds[-1]) if rounds else None
+
+    def load_round(self, number: int) -> GlobalState:
+        """A committed round that is kept.
+
+        Raises:
+            DamagedRound: if its tensors do not match the digest that was committed.
+        """
+        return self._load_round(next(each for each in self.rounds() if each.number == number))
 
     def stage_end(self, stage: int) -> GlobalState:
         """The last round of a finished stage.
@@ -170,25 +158,28 @@ class StudyStore:
         Raises:
             DamagedRound: if its tensors do not match the digest that was committed.
         """
-        number = self.study.first_round_of(stage + 1) - 1
-        return self._load_round(next(each for each in self.rounds() if each.number == number))
+        return self.load_round(self.study.first_round_of(stage + 1) - 1)
 
-    def keep_change(self, site: str, change: Arrays) -> None:
-        """Put an arrived change on disk until its round is closed."""
-        save_arrays(self.folder / "scratch" / f"{site}.safetensors", change, {})
+    def base_of(self, stage: int) -> Tensors | None:
+        """The frozen model under a LoRA stage's adapter: what the stages before it made, or the study was given."""
+        if stage == 0:
+            return self.start_weights()
+        end = self.round_path(self.study.first_round_of(stage) - 1)
+        name = "average" if (end / "average.safetensors").exists() else "weights"
+        return TensorFile(end / f"{name}.safetensors")
 
-    def load_change(self, site: str) -> Arrays:
-        """A change kept for the open round."""
-        return load_arrays(self.folder / "scratch" / f"{site}.safetensors")
+    def scratch_path(self, site: str) -> Path:
+        """Where the shards of a site's change lie in the open round, if they came inside a message."""
+        return self.folder / "scratch" / f"{site}.bin"
+
+    def clear_scratch(self) -> None:
+        """Forget the open round's changes."""
+        for path in (self.folder / "scratch").iterdir():
+            path.unlink()
 
     def forget_parts(self, number: int) -> None:
         """Begin an attempt at a round with no hospital's part in it."""
         self._execute("DELETE FROM parts WHERE number = ?", (number,))
-
-    def clear_changes(self) -> None:
-        """Forget the open round's changes."""
-        for path in (self.folder / "scratch").iterdir():
-            path.unlink()
 
     def record(self, part: Part) -> None:
         """Remember where a hospital stands in a round."""
@@ -240,14 +231,34 @@ class StudyStore:
         return str(rows[0]["value"]) if rows else ""
 
     def _load_round(self, record: RoundRecord) -> GlobalState:
-        folder = self.folder / "rounds" / f"{record.number:05d}"
+        folder = self.round_path(record.number)
         try:
-            tensors = {name: _load(folder / f"{name}.safetensors") for name in TENSORS}
+            files = open_files(folder)
+            digests = {name: digest_arrays(file) for name, file in files.items()}
         except WrongModelFile as err:
             raise DamagedRound(record.number) from err
-        if _digest(tensors) != record.digest:
+        if round_digest(digests) != record.digest:
             raise DamagedRound(record.number)
-        return GlobalState(round_number=record.number, base_digest=record.base_digest, **tensors)
+        return self._state(record, files, digests)
+
+    def _state(
+        self, record: RoundRecord, files: Mapping[str, TensorFile], digests: Mapping[str, str]
+    ) -> GlobalState:
+        return GlobalState(
+            round_number=record.number,
+            weights=files["weights"],
+            digest=digests["weights"],
+            momentum=files.get("momentum"),
+            variance=files.get("variance"),
+            average=files.get("average"),
+            base=self.base_of(record.stage) if record.base_digest else None,
+            base_digest=record.base_digest,
+            step=read_step(self.round_path(record.number)),
+        )
+
+    def round_path(self, number: int) -> Path:
+        """Where a committed round's files lie."""
+        return self.folder / "rounds" / f"{number:05d}"
 
     def _execute(self, statement: str, values: tuple[object, ...] | dict[str, object]) -> None:
         with closing(_connect(self.folder)) as connection, connection:
@@ -263,6 +274,8 @@ class StudyStore:
         for folder in (self.folder / "rounds").glob("[0-9]" * 5):
             if int(folder.name) < current - 1 and int(folder.name) not in ends:
                 shutil.rmtree(folder)
+        for index in range(self.study.stage_of(current)[0] + 1):
+            self.stage_start_path(index).unlink(missing_ok=True)
 
 
 def study_folder(state_path: Path, digest: str, name: str) -> Path:
@@ -289,24 +302,10 @@ def all_studies(state_path: Path) -> list[StudyStore]:
 def _connect(folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(folder / "study.db", timeout=30)
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode = WAL")
+    # Of all modes the one that needs no room on a full disk: neither to read, nor to say why the study waits.
+    connection.execute("PRAGMA journal_mode = PERSIST")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
-
-
-def _save(path: Path, tensors: Arrays) -> None:
-    if tensors:
-        save_arrays(path, tensors, {})
-
-
-def _load(path: Path) -> Arrays:
-    return load_arrays(path) if path.exists() else {}
-
-
-def _digest(tensors: Mapping[str, Arrays]) -> str:
-    return digest_arrays(
-        {f"{kind}/{name}": tensor for kind in tensors for name, tensor in tensors[kind].items()}
-    )
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -1,28 +1,25 @@
-"""The coordinator's processes: Flower's SuperLink on loopback, its SuperExec, and the gateway in front.
+"""The coordinator: its programs kept alive, its roster kept in force, its studies kept going.
 
-Only the gateway can be reached from outside. The supervisor keeps all three alive and the roster in force.
+Only the gateway can be reached from outside. This process imports nothing of Flower, so it stays small.
 """
 
 import contextlib
+import http.client
 import logging
-import os
 import secrets
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
-import httpx
-
 from federation.bundle import bundle_bytes, bundle_digest
-from federation.certificates import Certificate, issue_certificate, make_authority
+from federation.certificates import issue_certificate, make_authority
 from federation.files import hold_lock, make_private_folder, write_file
-from federation.processes import Program, Supervisor, flower_environment, free_port
+from federation.processes import Supervisor, flower_environment, free_port
+from server.conductor import Conductor
 from server.endpoint import (
     LOCK_NAME,
     Endpoint,
@@ -30,15 +27,21 @@ from server.endpoint import (
     remove_endpoint,
     write_endpoint,
 )
+from server.errand import Errands
+from server.programs import Plan, forget_bundles, gateway, superexec, superlink
+from server.roster_folder import RosterFolder
+from server.state_folder import open_state_folder
 
 logger = logging.getLogger(__name__)
 
 STATE_VARIABLE = "FEDCXR_COORDINATOR_STATE"
 """Tells the ServerApp's process where the coordinator keeps its state."""
+MAX_SCRATCH_VARIABLE = "FEDCXR_MAX_SCRATCH"
+BUCKET_VARIABLE = "FEDCXR_BUCKET"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 START_SECONDS = 120.0
 TEND_SECONDS = 0.25
-ROSTER_SECONDS = 2.0
+PROBE_SECONDS = 2.0
 
 
 class PortInUse(RuntimeError):
@@ -56,7 +59,8 @@ class CoordinatorDidNotStart(RuntimeError):
 
     def __init__(self, logs_path: Path) -> None:
         super().__init__(
-            f"the coordinator did not come up within {START_SECONDS:.0f} seconds: read {logs_path}/superlink.log"
+            f"the coordinator did not come up within {START_SECONDS:.0f} seconds: read superlink.log and gateway.log in "
+            f"{logs_path}"
         )
 
 
@@ -76,19 +80,10 @@ class CoordinatorSettings:
     """Folder with the hospitals' public keys; ``roster`` in the state folder if not given."""
     share_path: Path | None = None
     """Folder to put a copy of the authority's certificate into, for hospitals to read."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Plan:
-    """Everything decided before the first process starts."""
-
-    state: Path
-    host: str
-    port: int
-    control_port: int
-    tls: Certificate
-    secret_path: Path
-    roster: Path
+    max_scratch_bytes: int | None = None
+    """Bytes of changes that may wait on the disk at a time; None: as many as fit."""
+    bucket: str | None = None
+    """Address of the bucket through which tensors travel; None: through the public port."""
 
 
 def serve(
@@ -100,20 +95,21 @@ def serve(
     """Run the coordinator until ``stop`` is set; call ``ready`` once hospitals can connect.
 
     Raises:
+        StateFolderUnusable: if the state folder is read-only, full, or someone else's; nothing was started.
         AlreadyRunning: if another process serves from the same state folder.
         PortInUse: if the public port is taken; nothing was started.
         CoordinatorDidNotStart: if Flower's processes fail to come up.
     """
-    state = make_private_folder(settings.state_path.resolve())
+    state = open_state_folder(settings.state_path.resolve())
     with hold_lock(state / LOCK_NAME):
         plan = _prepare(settings, state)
+        forget_bundles(state)
         with Supervisor() as supervisor, _announcement(state):
-            supervisor.start("superlink", _superlink(plan))
-            supervisor.start("gateway", _gateway(plan))
-            import_module("server.roster")  # takes a second, like the others' start
+            supervisor.start("superlink", superlink(plan))
+            supervisor.start("gateway", gateway(plan))
             if not _await_health(plan, supervisor, stop):
                 return
-            supervisor.start("superexec", _superexec(plan))
+            supervisor.start("superexec", superexec(plan))
             _keep_running(plan, supervisor, ready, stop)
 
 
@@ -173,7 +169,7 @@ def stop_run(state_path: Path, run_id: str) -> None:
         control.stop_run(run_id)
 
 
-def _prepare(settings: CoordinatorSettings, state: Path) -> _Plan:
+def _prepare(settings: CoordinatorSettings, state: Path) -> Plan:
     port = _public_port(settings, state)
     authority = make_authority(state / "tls")
     names = (*settings.names, *LOOPBACK_NAMES)
@@ -182,7 +178,7 @@ def _prepare(settings: CoordinatorSettings, state: Path) -> _Plan:
         write_file(settings.share_path / "ca.crt", tls.ca_path.read_bytes(), mode=0o644)
     secret_path = state / "superexec.secret"
     write_file(secret_path, secrets.token_hex(32).encode())
-    return _Plan(
+    return Plan(
         state=state,
         host=settings.host,
         port=port,
@@ -190,7 +186,20 @@ def _prepare(settings: CoordinatorSettings, state: Path) -> _Plan:
         tls=tls,
         secret_path=secret_path,
         roster=make_private_folder((settings.roster_path or state / "roster").resolve()),
+        environment=_told(settings, state),
     )
+
+
+def _told(settings: CoordinatorSettings, state: Path) -> Mapping[str, str]:
+    told = {STATE_VARIABLE: str(state)}
+    if settings.max_scratch_bytes is not None:
+        told[MAX_SCRATCH_VARIABLE] = str(settings.max_scratch_bytes)
+    if settings.bucket is not None:
+        from server.blobs.bucket import BucketStore  # noqa: PLC0415  an optional dependency
+
+        BucketStore(settings.bucket, state / "blobs")  # says now what is wrong with it
+        told[BUCKET_VARIABLE] = settings.bucket
+    return told
 
 
 def _public_port(settings: CoordinatorSettings, state: Path) -> int:
@@ -210,78 +219,46 @@ def _public_port(settings: CoordinatorSettings, state: Path) -> int:
     return port
 
 
-def _superlink(plan: _Plan) -> Program:
-    arguments = (
-        *("flower-superlink", "--host", "127.0.0.1", "--port", str(plan.control_port)),
-        *("--ssl-ca-certfile", str(plan.tls.ca_path)),
-        *("--ssl-certfile", str(plan.tls.cert_path), "--ssl-keyfile", str(plan.tls.key_path)),
-        *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
-        *("--isolation", "process", "--superexec-auth-secret-file", str(plan.secret_path)),
-        *("--database", str(plan.state / "superlink.db")),
-    )
-    return _program(plan, "superlink", arguments)
-
-
-def _superexec(plan: _Plan) -> Program:
-    arguments = (
-        *("flower-superexec", "--runtime-api-address", f"127.0.0.1:{plan.control_port}"),
-        *("--root-certificates", str(plan.tls.ca_path)),
-        *("--superexec-auth-secret-file", str(plan.secret_path)),
-        *("--parent-pid", str(os.getpid())),
-    )
-    return _program(plan, "superexec", arguments)
-
-
-def _gateway(plan: _Plan) -> Program:
-    arguments = (
-        *(sys.executable, "-m", "server.gateway"),
-        *("--host", plan.host, "--port", str(plan.port)),
-        *("--upstream-port", str(plan.control_port), "--ca", str(plan.tls.ca_path)),
-        *("--cert", str(plan.tls.cert_path), "--key", str(plan.tls.key_path)),
-    )
-    return _program(plan, "gateway", arguments)
-
-
-def _program(plan: _Plan, name: str, arguments: tuple[str, ...]) -> Program:
-    home = plan.state / "flower"
-    return Program(
-        arguments=arguments,
-        environment=flower_environment(home) | {STATE_VARIABLE: str(plan.state)},
-        folder=home,
-        log_path=plan.state / "logs" / f"{name}.log",
-    )
-
-
-def _await_health(plan: _Plan, supervisor: Supervisor, stop: threading.Event) -> bool:
+def _await_health(plan: Plan, supervisor: Supervisor, stop: threading.Event) -> bool:
     """Wait until the gateway reaches the SuperLink; False if told to stop before."""
-    host = "127.0.0.1" if plan.host in {"0.0.0.0", "::"} else plan.host  # noqa: S104  compared, not bound
-    url = f"https://{f'[{host}]' if ':' in host else host}:{plan.port}/healthz"
     trusted = ssl.create_default_context(cafile=plan.tls.ca_path)
     trusted.check_hostname = False
     deadline = time.monotonic() + START_SECONDS
-    with httpx.Client(verify=trusted, timeout=2.0, trust_env=False) as client:
-        while not stop.wait(0.1):
-            with contextlib.suppress(httpx.HTTPError):
-                if client.get(url).is_success:
-                    return True
-            supervisor.tend()
-            if time.monotonic() > deadline:
-                raise CoordinatorDidNotStart(plan.state / "logs")
+    while not stop.wait(0.1):
+        if _is_healthy(plan, trusted):
+            return True
+        supervisor.tend()
+        if time.monotonic() > deadline:
+            raise CoordinatorDidNotStart(plan.state / "logs")
     return False
 
 
+def _is_healthy(plan: Plan, trusted: ssl.SSLContext) -> bool:
+    host = "127.0.0.1" if plan.host in {"0.0.0.0", "::"} else plan.host  # noqa: S104  compared, not bound
+    line = http.client.HTTPSConnection(host, plan.port, timeout=PROBE_SECONDS, context=trusted)
+    try:
+        line.request("GET", "/healthz")
+        return line.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        line.close()
+
+
 def _keep_running(
-    plan: _Plan,
+    plan: Plan,
     supervisor: Supervisor,
     ready: Callable[[Endpoint], None],
     stop: threading.Event,
 ) -> None:
-    from server.control import ControlRefused, open_control  # noqa: PLC0415  Flower takes a second to import
-    from server.roster import Roster  # noqa: PLC0415  Flower takes a second to import
-
-    roster = Roster(folder=plan.roster)
-    next_sync = 0.0
-    with open_control(plan.control_port, plan.tls.ca_path) as control:
+    errands = Errands(
+        control_port=plan.control_port,
+        ca_path=plan.tls.ca_path,
+        environment=flower_environment(plan.state / "flower") | dict(plan.environment),
+    )
+    roster = RosterFolder(folder=plan.roster, errands=errands)
+    conductor = Conductor(state=plan.state, errands=errands)
+    with contextlib.closing(errands):
         ready(
             write_endpoint(
                 plan.state,
@@ -293,10 +270,9 @@ def _keep_running(
         )
         while not stop.is_set():
             supervisor.tend()
-            if time.monotonic() >= next_sync:
-                with contextlib.suppress(ControlRefused):  # restarting; the next look does it
-                    roster.sync(control)
-                next_sync = time.monotonic() + ROSTER_SECONDS
+            errands.tend()
+            roster.tend()
+            conductor.tend()
             stop.wait(TEND_SECONDS)
 
 

@@ -1,24 +1,18 @@
-"""Running a study to its end: submit, watch, submit again when the coordinator's process has died."""
+"""What is wanted of a study, and watching it: the conductor in the coordinator's process does the rest."""
 
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from federation.config import StudyConfig, study_digest
-from server.control import ControlRefused
-from server.endpoint import CoordinatorNotRunning
-from server.store import StudyStore
-from server.superlink import registered_sites, submit_run
-
-logger = logging.getLogger(__name__)
+from federation.config import StudyConfig, load_study
+from server.store import StudyStore, all_studies
 
 POLL_SECONDS = 1.0
-RETRY_SECONDS = 3.0
-START_SECONDS = 60.0
-"""Time a submitted run gets until its process holds the study."""
-MAX_FRUITLESS_RUNS = 5
-"""Runs in a row that may die without committing a round."""
+STOP_SECONDS = 90.0
+"""Time that the process of a study that is wanted no more gets to end."""
+BY_A_PERSON = (
+    "study {name} was stopped by a person: type `fedcxr coordinator run` to take it up again"
+)
 
 
 class StudyStopped(RuntimeError):
@@ -27,63 +21,89 @@ class StudyStopped(RuntimeError):
     exit_code = 3
 
 
+class StillRunning(RuntimeError):
+    """A study's process did not end in time."""
+
+    exit_code = 1
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"study {name} is wanted no more, but its process has not ended within {STOP_SECONDS:.0f} s: look again "
+            "with `fedcxr coordinator status`"
+        )
+
+
+class UnknownStudy(ValueError):
+    """No study, or more than one, is meant."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(
+            f"{name!r} does not name one study of this coordinator: give its file, or one of "
+            f"{', '.join(known) or 'none, since it has no study yet'}"
+        )
+
+
 def run_to_end(
     state_path: Path, study: StudyConfig, *, on_change: Callable[[StudyStore], None]
 ) -> StudyStore:
-    """Run a study until it is finished, over as many Flower runs as that takes.
+    """Have a study run until it is finished, and watch; while the coordinator is down, wait.
 
-    A Flower run cannot be resumed, so a run that died is followed by a new one, which continues from the last
-    committed round. Calls ``on_change`` about once a second.
+    Calls ``on_change`` about once a second. Whoever ends the watching does not end the study.
 
     Raises:
-        StudyStopped: if a round missed its quorum as often as the study allows, or runs die without progress.
+        StudyStopped: if the study waits for a person.
     """
     store = StudyStore.create(state_path, study)
-    fruitless = 0
+    want(store)
     while not store.fact("finished"):
-        before = len(store.rounds())
-        _one_run(state_path, store, on_change=on_change)
-        if store.fact("stopped"):
-            raise StudyStopped(store.fact("stopped"))
-        fruitless = 0 if len(store.rounds()) > before else fruitless + 1
-        if fruitless >= MAX_FRUITLESS_RUNS and not store.fact("finished"):
-            raise StudyStopped(
-                f"{fruitless} runs of study {study.name} ended without a round: read logs/superexec.log in the "
-                f"coordinator's state folder, then type `fedcxr coordinator run` again"
-            )
+        on_change(store)
+        _raise_if_stopped(store)
+        time.sleep(POLL_SECONDS)
     on_change(store)
     return store
 
 
-def _one_run(
-    state_path: Path, store: StudyStore, *, on_change: Callable[[StudyStore], None]
-) -> None:
-    """Submit one Flower run, unless the study is running already, and watch until it holds the study no more."""
-    if not store.is_running():
-        store.set_fact("stopped", "")
-        _await_start(store, _submit(state_path, store))
-    while store.is_running():
-        on_change(store)
-        time.sleep(POLL_SECONDS)
+def want(store: StudyStore) -> None:
+    """Have the conductor run a study to its end, also one that stopped."""
+    for name in ("stopped", "stopped_for", "waiting", "fruitless"):
+        store.set_fact(name, "")
+    store.set_fact("wanted", "yes")
 
 
-def _submit(state_path: Path, store: StudyStore) -> str:
-    """Submit a run; while the coordinator is down, wait for whoever keeps it to bring it back."""
-    while True:
-        try:
-            for name in registered_sites(state_path):  # so that who connects first decides nothing
-                store.number_site(name)
-            return submit_run(state_path, {"study": study_digest(store.study)})
-        except (CoordinatorNotRunning, ControlRefused) as err:
-            logger.warning("study %s waits: %s", store.study.name, err)
-            time.sleep(RETRY_SECONDS)
-
-
-def _await_start(store: StudyStore, run_id: str) -> None:
-    """Wait until the run's process holds the study, has ended, or has had its time."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if store.is_running() or store.fact("finished") or store.fact("stopped"):
-            return
+def withdraw(store: StudyStore) -> bool:
+    """Have the conductor end a study's run; what is done is kept. Returns whether its process has ended."""
+    store.set_fact("wanted", "no")
+    deadline = time.monotonic() + STOP_SECONDS
+    while store.is_running() and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS / 4)
-    logger.warning("run %s of study %s has not started", run_id, store.study.name)
+    return not store.is_running()
+
+
+def is_waiting_for_room(store: StudyStore) -> bool:
+    """Whether a study stopped because the disk was full; it goes on by itself."""
+    return bool(store.fact("stopped")) and store.fact("stopped_for") == "room"
+
+
+def study_named(state_path: Path, name: str) -> StudyStore:
+    """The study that a person means: by its file, its name, or its folder's name if several share a name.
+
+    Raises:
+        UnknownStudy: if there is none, or more than one.
+        ConfigError: if it is a file that is no study.
+    """
+    stores = all_studies(state_path)
+    if name.endswith((".yaml", ".yml")):
+        plan = load_study(Path(name))
+        found = [store for store in stores if store.study == plan]
+    else:
+        found = [store for store in stores if name in {store.study.name, store.folder.name}]
+    if len(found) != 1:
+        raise UnknownStudy(name, [store.folder.name for store in stores])
+    return found[0]
+
+
+def _raise_if_stopped(store: StudyStore) -> None:
+    if store.fact("wanted") == "no":
+        raise StudyStopped(BY_A_PERSON.format(name=store.study.name))
+    if store.fact("stopped") and not is_waiting_for_room(store):
+        raise StudyStopped(store.fact("stopped"))

@@ -3,7 +3,7 @@
 Both train the same stages, with the same numbers of rounds and local steps, by the same local training.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,17 @@ from client.device import best_device
 from client.losses import mean_loss
 from client.training import train_locally
 from client.training_records import EncodedRecords, TrainingRecords
-from federation.config import FullStage, StudyConfig
+from federation.config import StudyConfig
 from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
-from model.arrays import Arrays, save_arrays
-from model.checkpoint import load_arrays_into
+from federation.stages import FullStage
+from model.arrays import Arrays
+from model.checkpoint import load_arrays_into, network_arrays
 from model.codec.opening import open_codec
 from model.conditioning import Schema
+from model.initial import initial_network
+from model.tensor_file import copy_tensors
 from model.transformer import RectifiedFlowTransformer
-from server.aggregation import add, mean_change
-from server.start import starting_weights
+from server.aggregation.outer import add
 
 
 def train_alone(
@@ -35,14 +37,14 @@ def train_alone(
     num_threads: int = 1,
 ) -> Arrays:
     """The whole model after all full stages, trained on one set of records, without privacy."""
-    weights: Arrays = start or {}
+    weights = start or fresh_weights(study)
     optimizer_state: Arrays = {}
     for number in range(1, study.num_rounds + 1):
         index, stage = study.stage_of(number)
         if not isinstance(stage, FullStage):
             break
         if number == study.first_round_of(index):
-            weights, optimizer_state = starting_weights(study, index, weights), {}
+            optimizer_state = {}
         result = train_locally(
             build_network(study, weights).to(best_device()),
             trained_tensors(study, number, frozenset(weights)),
@@ -53,8 +55,14 @@ def train_alone(
             num_threads=num_threads,
         )
         change, optimizer_state = result.change, result.optimizer_state
-        weights = add(weights, mean_change({name: 1.0}, {name: change}.__getitem__))
+        weights = add(weights, change)
     return weights
+
+
+def fresh_weights(study: StudyConfig) -> Arrays:
+    """What a study starts from that names no model."""
+    seed = derive_seed(study, "initial")
+    return network_arrays(initial_network(study.model_config, Schema(study.findings), seed=seed))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -68,8 +76,8 @@ class Alternative:
     path: Path
     """Gets the weights."""
     codec_path: Path | None = None
-    start: Arrays = field(default_factory=dict)
-    """What the study starts from; empty for fresh weights."""
+    start: Arrays | None = None
+    """What the study starts from; None for fresh weights."""
 
 
 def keep_trained(job: Alternative) -> None:
@@ -78,7 +86,7 @@ def keep_trained(job: Alternative) -> None:
     seen = as_network_sees(job.study, join(records), job.codec_path)
     weights = train_alone(job.study, seen, job.name, start=job.start)
     job.path.parent.mkdir(parents=True, exist_ok=True)
-    save_arrays(job.path, weights, {})
+    copy_tensors(job.path, weights)
 
 
 def as_network_sees(

@@ -13,9 +13,15 @@ from federation.schedule import derive_seed
 from model.arrays import Arrays, load_arrays
 from model.generate import open_network
 from server.export import adapter_path, model_path
-from server.start import starting_weights
 from server.store import StudyStore
-from simulation.alone import Alternative, as_network_sees, build_network, keep_trained, loss_on
+from simulation.alone import (
+    Alternative,
+    as_network_sees,
+    build_network,
+    fresh_weights,
+    keep_trained,
+    loss_on,
+)
 from simulation.config import SimulationConfig
 from simulation.layout import Layout
 from simulation.prepare import Say
@@ -81,7 +87,7 @@ def compare(
 
     adapter = adapter_path(store)
     return Comparison(
-        untrained=loss_of(store.start_weights() or starting_weights(study, 0, {})),
+        untrained=loss_of(store.start_weights() or fresh_weights(study)),
         federated=loss_with(None),
         adapted=loss_with(adapter) if adapter.exists() else None,
         alone={name: loss_of(load_arrays(layout.alone(name))) for name in others},

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import Discriminator, Tag
 
-from federation.config import SiteName, StudyConfig
+from federation.config import StudyConfig
+from federation.field_types import SiteName
 from federation.privacy_terms import AboveZero
 from federation.strict_yaml import STRICT, load_config
 from simulation.phantom_sites import PhantomSite

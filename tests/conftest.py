@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from client.config import SiteConfig
-from federation.config import FullStage, LoraStage, ModelChoice, RoundRules, StudyConfig
+from federation.config import ModelChoice, RoundRules, StudyConfig
+from federation.stages import FullStage, LoraStage
 from model.arrays import Arrays, digest_arrays
 from model.conditioning import FINDINGS, Metadata, Schema
 
@@ -243,7 +244,7 @@ def refused(fedcxr: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def mini_plan() -> Callable[..., "SimulationConfig"]:
     """Makes the smallest simulation: two hospitals, one full round and one adapter round."""
-    from federation.config import LocalTraining
+    from federation.stages import LocalTraining
     from simulation.config import HeldOutSet, SimulationConfig
     from simulation.hospitals import example_sites
 
@@ -285,6 +286,7 @@ def federate_in_process() -> Callable[..., "StudyStore"]:
     from server.start import starting_weights
     from server.store import StudyStore
     from simulation.federate import write_profile
+    from simulation.in_process import InProcess
     from simulation.layout import Layout
 
     def engine(
@@ -314,7 +316,7 @@ def federate_in_process() -> Callable[..., "StudyStore"]:
         store = StudyStore.create(layout.coordinator, study)
         countersign = Countersign(store=store, key=witness_key(layout.coordinator))
         with store.lock():
-            export_models(store, run_study(store, ask, starting_weights))
+            export_models(store, run_study(store, InProcess(ask), starting_weights))
         store.set_fact("finished", "now")
         on_change(store)
         return store

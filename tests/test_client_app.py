@@ -1,5 +1,6 @@
 """What leaves the hospital through Flower, and what stays in its log."""
 
+import errno
 import logging
 import math
 import os
@@ -14,7 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import SITES_VARIABLE, app
 from client.config import SiteConfig
-from federation.config import FullStage, LocalTraining, StudyConfig, study_json
+from federation.config import StudyConfig, study_json
 from federation.messages import (
     Answer,
     CountsRequest,
@@ -24,13 +25,11 @@ from federation.messages import (
     SiteCounts,
     Update,
 )
-from federation.wire import (
-    PROTOCOL,
-    pack_counts_request,
-    pack_instruction,
-    unpack_answer,
-    unpack_counts,
-)
+from federation.shipment import inline_shipment, open_content
+from federation.stages import FullStage, LocalTraining
+from federation.wire.counts import pack_counts_request, unpack_counts
+from federation.wire.header import PROTOCOL
+from federation.wire.rounds import pack_instruction, unpack_answer
 from model.arrays import Arrays
 from model.conditioning import FINDINGS
 
@@ -71,7 +70,9 @@ def profile(site: SiteConfig, memory_path: Path) -> Path:
 def instruction(study_of: Callable[..., StudyConfig], random_weights: Arrays) -> RecordDict:
     study = study_of(FullStage(kind="full", num_rounds=1, local=LOCAL))
     return pack_instruction(
-        Instruction(study=study_json(study), round_number=1, weights=random_weights)
+        Instruction(
+            study=study_json(study), round_number=1, weights=inline_shipment(random_weights)
+        )
     )
 
 
@@ -91,7 +92,8 @@ def test_an_instruction_is_answered_with_an_update(instruction: RecordDict, prof
     update = answer_to(instruction, profile)
     assert isinstance(update, Update)
     assert math.isfinite(update.loss)
-    assert any(np.any(tensor) for tensor in update.change.values())
+    change = open_content(update.change, update.content or b"")
+    assert any(np.any(tensor) for tensor in change.values())
 
 
 def test_the_text_of_an_exception_never_leaves_the_hospital(
@@ -113,6 +115,19 @@ def test_the_text_of_an_exception_never_leaves_the_hospital(
     assert PATIENT in caplog.text
     reference = refusal.reason.split("reference ")[1].split()[0]
     assert reference in caplog.text
+
+
+def test_a_full_disk_is_told_without_saying_where(
+    instruction: RecordDict, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", f"/data/{PATIENT}")
+
+    monkeypatch.setattr("client.app.answer", fails)
+    refusal = answer_to(instruction, profile)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == RefusalCode.DISK
+    assert "DOE" not in refusal.reason
 
 
 def test_an_error_deep_inside_leaves_no_path_behind(

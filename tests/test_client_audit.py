@@ -29,18 +29,23 @@ from client.audit.sent import kept_updates
 from client.audit.signature import ReportForged
 from client.audit.subject import Subject, WrongSubject, open_subject
 from client.config import SiteConfig
-from client.kept import KeptRounds
+from client.kept import Asked, KeptRounds, write_finished
+from client.packing import pack_change
 from client.tally import Tally
+from federation.config import Transport
 from federation.messages import Update
 from federation.node_keys import NodeKey, make_node_key
 from model.adapter import initial_adapter
 from model.arrays import Arrays, digest_arrays
-from model.checkpoint import network_arrays, save_model
+from model.checkpoint import network_arrays
 from model.conditioning import FINDINGS, Metadata, Schema
 from model.config import AdapterConfig, ModelConfig
 from model.flow import Draws, flow_loss
+from model.folder import save_model
+from model.initial import initial_network
 from model.manifest import Manifest
-from model.transformer import RectifiedFlowTransformer, initial_network
+from model.tensors import as_tensors
+from model.transformer import RectifiedFlowTransformer
 from privacy.accounting.phase import Phase
 from privacy.audit.canaries import Plan
 from privacy.audit.membership import NOISE_LEVELS
@@ -206,19 +211,22 @@ def charged(site: SiteConfig) -> SiteConfig:
     kept = KeptRounds(site.state_path / "studies" / STUDY[:12])
     change = {"head.weight": np.ones((2, 3), np.float32), "head.bias": np.ones(2, np.float32)}
     for number in (1, 2):
-        update = Update(
-            study_digest=STUDY,
-            round_number=number,
-            received_digest="b" * 64,
-            change=change,
-            num_steps=20,
-            loss=LOSS if number == 2 else math.nan,
-            held_out_loss=math.nan,
-            seconds=0.0,
-            num_records=0,
-            num_files=0,
-        )
-        kept.keep(update, {})
+        with kept.new_round(number) as folder:
+            packed = pack_change(folder, as_tensors(change), Transport(), earlier=None)
+            update = Update(
+                study_digest=STUDY,
+                round_number=number,
+                received_digest="b" * 64,
+                change=packed.parcel,
+                norm=packed.norm,
+                num_steps=20,
+                loss=LOSS if number == 2 else math.nan,
+                held_out_loss=math.nan,
+                seconds=0.0,
+                num_records=0,
+                num_files=0,
+            )
+            write_finished(folder, update, Asked(study="", base_digest="", trained=()), {})
     phase = Phase(noise_multiplier=2.0, sample_rate=0.1, num_steps=20)
     ledger_path = site.state_path.parent / "privacy.ledger"
     with open_ledger(ledger_path, data_set="chests", delta=DELTA, cap=8.0) as ledger:
@@ -284,7 +292,10 @@ def test_an_audit_says_what_was_promised_sent_and_found(facts: dict[str, Any]) -
     assert claim["epsilon"] < claim["study_epsilon"] + claim["others_epsilon"]
     assert claim["phases"] == [{"noise_multiplier": 2.0, "sample_rate": 0.1, "num_steps": 20}]
     assert [one["standing"] for one in facts["sent"]] == ["settled", "not charged"]
-    assert [one["numbers"] for one in facts["sent"]] == [["num_steps"], ["num_steps", "loss"]]
+    assert [one["numbers"] for one in facts["sent"]] == [
+        ["norm", "num_steps"],
+        ["norm", "num_steps", "loss"],
+    ]
     tensor = facts["sent"][0]["tensors"][1]
     assert (tensor["name"], tensor["shape"], tensor["num_bytes"]) == ("head.weight", [2, 3], 24)
     assert facts["base"] == {

@@ -121,6 +121,14 @@ def test_a_mapping_is_a_file_beside_the_profile_or_one_that_comes_with_the_progr
     assert load_site(written(tmp_path, {"label_mapping": "nih"})).label_mapping == "nih"
 
 
+def test_bytes_go_to_the_coordinator_alone_unless_the_profile_names_other_hosts(
+    tmp_path: Path,
+) -> None:
+    assert load_site(written(tmp_path, {})).blob_hosts == ()
+    named = load_site(written(tmp_path, {"blob_hosts": ["models.s3.example", "localhost"]}))
+    assert named.blob_hosts == ("models.s3.example", "localhost")
+
+
 def test_absolute_paths_stay(tmp_path: Path) -> None:
     assert load_site(written(tmp_path, {"data_path": "/srv/pacs"})).data_path == Path("/srv/pacs")
 
@@ -150,6 +158,10 @@ def test_absolute_paths_stay(tmp_path: Path) -> None:
         ({"reading": {"ethnic_groups": {"ASIAN": "martian"}}}, "ethnic_groups must lead to"),
         ({"statistics": {"epsilon": 0.0}}, "statistics.epsilon"),
         ({"statistics": {"min_cell": 0}}, "statistics.min_cell"),
+        ({"blob_hosts": ["https://bucket.example"]}, "blob_hosts must be names of hosts"),
+        ({"blob_hosts": ["bucket.example:443"]}, "blob_hosts must be names of hosts"),
+        ({"blob_hosts": ["*.example"]}, "blob_hosts must be names of hosts"),
+        ({"blob_hosts": "bucket.example"}, "blob_hosts"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_its_name(

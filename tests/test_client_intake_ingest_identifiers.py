@@ -25,16 +25,12 @@ from client.inspection.page import inspect, write_page
 from client.intake.ingest import NoUsableRadiograph, ingest
 from client.rounds import answer
 from client.statistics import answer_counts
-from federation.config import (
-    FullStage,
-    LocalTraining,
-    ModelChoice,
-    RoundRules,
-    StudyConfig,
-    study_json,
-)
+from federation.config import ModelChoice, RoundRules, StudyConfig, study_json
 from federation.messages import CountsRequest, Instruction, SiteCounts
-from federation.wire import pack_answer, pack_counts
+from federation.shipment import inline_shipment
+from federation.stages import FullStage, LocalTraining
+from federation.wire.counts import pack_counts
+from federation.wire.rounds import pack_answer
 from model.conditioning import FINDINGS
 from server.start import starting_weights
 from simulation.hospitals import CLINIC
@@ -246,8 +242,10 @@ def test_nothing_that_identifies_a_patient_leaves_or_is_shown(site: SiteConfig) 
         rounds=RoundRules(num_sites=1, min_sites=1),
         stages=(FullStage(kind="full", num_rounds=1, local=LOCAL),),
     )
-    weights = starting_weights(study, 0, {})
-    instruction = Instruction(study=study_json(study), round_number=1, weights=weights)
+    weights = starting_weights(study, 0, None, site.state_path / "start.safetensors")
+    instruction = Instruction(
+        study=study_json(study), round_number=1, weights=inline_shipment(weights)
+    )
     request = CountsRequest(findings=site.findings)
     messages = {"update": pack_answer(answer(site, instruction))}
     for epsilon in (None, 1.0):

@@ -16,17 +16,25 @@ import pytest
 import torch
 
 from client.config import SiteConfig, TrainingMachine
-from client.kept import KeptRounds
+from client.kept import Finished, KeptRounds
 from client.parallel.job import read_job, write_job
 from client.parallel.launch import LOG, TooFewDevices, TrainingEnded, train_together
-from client.rounds import check, together, train
-from federation.config import FullStage, LocalTraining, LoraStage, StudyConfig, study_json
-from federation.messages import Instruction, Update
+from client.rounds import together, train
+from client.task import check, start_of
+from federation.config import StudyConfig, study_json
+from federation.messages import Instruction
+from federation.shipment import inline_shipment
+from federation.stages import FullStage, LocalTraining, LoraStage
 from model.adapter import initial_adapter
-from model.arrays import Arrays, digest_arrays
+from model.arrays import Arrays
 
 LOCAL = LocalTraining(
-    local_steps=3, batch_size=5, learning_rate=0.01, optimizer="sgd", max_grad_norm=1.0
+    local_steps=3,
+    batch_size=5,
+    learning_rate=0.01,
+    optimizer="sgd",
+    max_grad_norm=1.0,
+    proximal=5.0,
 )
 FULL = FullStage(kind="full", num_rounds=1, local=LOCAL)
 HALF = LocalTraining(local_steps=3, batch_size=5, learning_rate=1e-3, precision="bf16")
@@ -49,7 +57,7 @@ def sites(
     return one, replace(other, training=TWO)
 
 
-def update_of(site: SiteConfig, instruction: Instruction) -> Update:
+def finished_of(site: SiteConfig, instruction: Instruction) -> Finished:
     return train(site, check(instruction), kept_of(site))
 
 
@@ -69,10 +77,12 @@ def difference(found: Arrays, expected: Arrays) -> float:
 def test_two_processes_change_a_whole_model_as_one_does(
     sites: tuple[SiteConfig, SiteConfig], study: StudyConfig, random_weights: Arrays
 ) -> None:
-    instruction = Instruction(study=study_json(study), round_number=1, weights=random_weights)
-    alone, two = (update_of(site, instruction) for site in sites)
-    assert two.loss == pytest.approx(alone.loss, rel=1e-5)
-    assert two.held_out_loss == pytest.approx(alone.held_out_loss, rel=1e-5)
+    instruction = Instruction(
+        study=study_json(study), round_number=1, weights=inline_shipment(random_weights)
+    )
+    alone, two = (finished_of(site, instruction) for site in sites)
+    assert two.update.loss == pytest.approx(alone.update.loss, rel=1e-5)
+    assert two.update.held_out_loss == pytest.approx(alone.update.held_out_loss, rel=1e-5)
     # Sums in another order; three steps of a network with random weights magnify it a hundredfold.
     assert difference(two.change, alone.change) < 1e-4
 
@@ -86,17 +96,16 @@ def test_two_processes_go_on_with_an_adapter_in_half_precision_as_one_does(
     second = Instruction(
         study=study_json(study),
         round_number=2,
-        weights={name: array + np.float32(0.01) for name, array in start.items()},
-        base=random_weights,
-        base_digest=digest_arrays(random_weights),
+        weights=inline_shipment({name: array + np.float32(0.01) for name, array in start.items()}),
+        base=inline_shipment(random_weights),
     )
     alone, two = sites
     for site in (alone, replace(two, training=TrainingMachine())):
-        update_of(site, second)
-    fourth = replace(second, round_number=4, base=None)
-    expected, found = (update_of(site, fourth) for site in sites)
-    assert found.loss == pytest.approx(expected.loss, rel=2e-3)
-    assert found.held_out_loss == pytest.approx(expected.held_out_loss, rel=2e-3)
+        finished_of(site, second)
+    fourth = replace(second, round_number=4)
+    expected, found = (finished_of(site, fourth) for site in sites)
+    assert found.update.loss == pytest.approx(expected.update.loss, rel=2e-3)
+    assert found.update.held_out_loss == pytest.approx(expected.update.held_out_loss, rel=2e-3)
     # bfloat16 carries 8 bits, and AdamW takes the same step for a small gradient as for a large one.
     assert difference(found.change, expected.change) < 0.15
     states = [kept_of(site).optimizer_state(5, first=2) for site in sites]
@@ -111,10 +120,13 @@ def endless(
     """The folder of a job that does not end by itself."""
     endless_local = replace(LOCAL, local_steps=1_000_000)
     study = replace(study, stages=(replace(FULL, local=endless_local),))
-    instruction = Instruction(study=study_json(study), round_number=1, weights=random_weights)
+    instruction = Instruction(
+        study=study_json(study), round_number=1, weights=inline_shipment(random_weights)
+    )
     site = sites[1]
-    kept = kept_of(site)
-    write_job(kept.folder, together(site, check(instruction), kept), random_weights, {})
+    task, kept = check(instruction), kept_of(site)
+    start = start_of(site, task, kept)
+    write_job(kept.folder, together(site, task, start), start.weights, {})
     return kept.folder
 
 

@@ -11,7 +11,8 @@ from model.adapter import attach
 from model.block import Block
 from model.conditioning import Schema
 from model.config import AdapterConfig, model_config
-from model.transformer import RectifiedFlowTransformer, initial_network
+from model.initial import initial_network
+from model.transformer import RectifiedFlowTransformer
 
 
 @pytest.fixture

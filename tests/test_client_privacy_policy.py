@@ -13,9 +13,9 @@ from client.privacy_policy import (
     why_delta_refused,
     why_refused,
 )
-from federation.config import FullStage, LocalTraining, LoraStage
 from federation.planning.spending import charged_phase
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import FullStage, LocalTraining, LoraStage
 from federation.strict_yaml import ConfigError
 from privacy.accounting.epsilon import combined_noise
 from privacy.accounting.phase import Phase

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,19 +11,25 @@ import numpy as np
 import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
 
 from client.config import SiteConfig
 from client.leaving import WouldLeak, check_leaves
 from client.privacy_policy import load_policy
 from client.rounds import answer
 from client.statistics import answer_counts
-from federation.config import FullStage, LocalTraining, LoraStage, StudyConfig, study_json
+from federation.config import StudyConfig, study_json
 from federation.messages import CountsRequest, Instruction, Refusal, RefusalCode, SiteCounts, Update
+from federation.parcel import Parcel
 from federation.privacy_terms import PrivacyTerms
+from federation.shipment import inline_shipment, open_content, open_inline
+from federation.stages import FullStage, LocalTraining, LoraStage
 from federation.strict_yaml import dump_yaml
 from model.adapter import initial_adapter
 from model.arrays import Arrays, digest_arrays
 from model.conditioning import FINDINGS
+from model.tensor_file import TensorFile, copy_tensors
+from model.tensors import Piece, Shapes, Tensors
 from privacy.accounting.phase import Phase
 from privacy.ledger.chain import Head, read_chain
 from privacy.ledger.verification import read_statement
@@ -32,6 +38,7 @@ from server.countersign import Countersign
 from server.rounds import Answered, Event, run_study
 from server.state import GlobalState
 from server.store import StudyStore
+from simulation.in_process import InProcess
 
 StudyOf = Callable[..., StudyConfig]
 MakeHospital = Callable[..., SiteConfig]
@@ -63,7 +70,9 @@ def study(study_of: StudyOf) -> StudyConfig:
 
 @pytest.fixture
 def full(study: StudyConfig, random_weights: Arrays) -> Instruction:
-    return Instruction(study=study_json(study), round_number=1, weights=random_weights)
+    return Instruction(
+        study=study_json(study), round_number=1, weights=inline_shipment(random_weights)
+    )
 
 
 def with_policy(site: SiteConfig, **changes: object) -> SiteConfig:
@@ -82,6 +91,11 @@ def refused(site: SiteConfig, instruction: Instruction) -> Refusal:
     found = answer(site, instruction)
     assert isinstance(found, Refusal)
     return found
+
+
+def change_of(update: Update) -> Arrays:
+    """The change as the coordinator reads it."""
+    return open_content(update.change, update.content or b"")
 
 
 def ledger_path(site: SiteConfig) -> Path:
@@ -103,7 +117,7 @@ def test_what_leaves_is_the_change_and_constants_of_the_study(
     assert math.isnan(update.held_out_loss)
     assert (update.seconds, update.num_records, update.num_files) == (0.0, 0, 0)
     assert update.num_steps == LOCAL.local_steps
-    assert update.change.keys() == full.weights.keys()
+    assert update.change.shapes == full.weights.parcel.shapes
     assert update.ledger is not None
     assert read_chain(ledger_path(hospital)).holds(update.ledger)
 
@@ -113,7 +127,9 @@ def test_a_loss_leaves_with_noise_if_study_and_policy_say_so(
 ) -> None:
     terms = replace(TERMS, loss_noise_multiplier=2.0)
     told = study_of(replace(FULL, local=replace(LOCAL, privacy=terms)), num_sites=1, min_sites=1)
-    asked = Instruction(study=study_json(told), round_number=1, weights=random_weights)
+    asked = Instruction(
+        study=study_json(told), round_number=1, weights=inline_shipment(random_weights)
+    )
     refusal = refused(hospital, asked)
     assert refusal.code == RefusalCode.POLICY
     assert "does not let a loss leave" in refusal.reason
@@ -127,14 +143,13 @@ def test_an_adapter_moves_one_factor_a_round_with_privacy_too(
     asked = Instruction(
         study=study_json(study),
         round_number=4,
-        weights=weights,
-        base=random_weights,
-        base_digest=digest_arrays(random_weights),
+        weights=inline_shipment(weights),
+        base=inline_shipment(random_weights),
     )
-    update = trained(hospital, asked)
-    assert update.change
-    assert all(".lora_B." in name for name in update.change)
-    assert all(np.isfinite(tensor).all() for tensor in update.change.values())
+    change = change_of(trained(hospital, asked))
+    assert change
+    assert all(".lora_B." in name for name in change)
+    assert all(np.isfinite(tensor).all() for tensor in change.values())
 
 
 def test_a_round_is_paid_for_once_and_sent_again_the_same(
@@ -143,7 +158,7 @@ def test_a_round_is_paid_for_once_and_sent_again_the_same(
     first = trained(hospital, full)
     paid, head = spent(hospital), read_chain(ledger_path(hospital)).head
     again = trained(hospital, full)
-    assert digest_arrays(again.change) == digest_arrays(first.change)
+    assert digest_arrays(change_of(again)) == digest_arrays(change_of(first))
     assert again.ledger == first.ledger
     assert (spent(hospital), read_chain(ledger_path(hospital)).head) == (paid, head)
 
@@ -152,7 +167,7 @@ def test_two_trainings_of_one_round_differ(
     make_hospital: MakeHospital, memory_path: Path, full: Instruction
 ) -> None:
     sites = [with_policy(make_hospital(memory_path / name)) for name in ("one", "two")]
-    one, two = (digest_arrays(trained(site, full).change) for site in sites)
+    one, two = (digest_arrays(change_of(trained(site, full))) for site in sites)
     assert one != two
 
 
@@ -161,7 +176,8 @@ def test_what_was_released_is_never_made_again(hospital: SiteConfig, full: Instr
     paid = spent(hospital)
     shutil.rmtree(hospital.state_path / "studies")
     assert refused(hospital, full).code == RefusalCode.REPLAY
-    other = replace(full, weights={name: tensor + 1 for name, tensor in full.weights.items()})
+    moved = {name: tensor + 1 for name, tensor in open_inline(full.weights).items()}
+    other = replace(full, weights=inline_shipment(moved))
     assert refused(hospital, other).code == RefusalCode.REPLAY
     assert spent(hospital) == paid
 
@@ -250,7 +266,11 @@ def test_a_spent_budget_is_a_refusal_and_the_study_goes_on(
             )
             yield Answered(site=site.site_name, answer=answer(site, sent))
 
-    reached: GlobalState = run_study(store, ask, lambda *_: random_weights)
+    def written(*arguments: Any) -> TensorFile:  # noqa: ANN401  as the coordinator calls it
+        copy_tensors(arguments[-1], random_weights)
+        return TensorFile(arguments[-1])
+
+    reached: GlobalState = run_study(store, InProcess(ask), written)
     assert reached.round_number == FULL.num_rounds
     last = {part.site: part for part in store.parts() if part.number == FULL.num_rounds}
     assert last["a"].state == "admitted"
@@ -338,7 +358,9 @@ def test_privacy_needs_a_policy_and_a_policy_may_need_privacy(
     assert "has no privacy policy" in refusal.reason
     open_stage = replace(FULL, local=replace(LOCAL, privacy=None))
     plain = study_of(open_stage, num_sites=1, min_sites=1)
-    asked = Instruction(study=study_json(plain), round_number=1, weights=random_weights)
+    asked = Instruction(
+        study=study_json(plain), round_number=1, weights=inline_shipment(random_weights)
+    )
     assert refused(hospital, asked).code == RefusalCode.POLICY
     trained(with_policy(hospital, only_private=False), asked)
 
@@ -358,6 +380,26 @@ def test_several_processes_are_refused_with_privacy(
     assert "one process" in refused(several, full).reason
 
 
+class Unchecked(Tensors):
+    """Arrays of any kind."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[np.floating]]) -> None:
+        self._arrays = arrays
+
+    @property
+    def shapes(self) -> Shapes:
+        """As the arrays have them."""
+        return {name: array.shape for name, array in self._arrays.items()}
+
+    def piece(self, piece: Piece) -> NDArray[np.float32]:
+        """Whatever the array holds."""
+        return np.ravel(self._arrays[piece.name])[piece.start : piece.stop]
+
+
+def parcel_of_two(name: str) -> Parcel:
+    return inline_shipment({name: np.zeros(2, np.float32)}).parcel
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -367,16 +409,17 @@ def test_several_processes_are_refused_with_privacy(
         {"num_records": 3},
         {"num_files": 3},
         {"ledger": None},
-        {"change": {"patients": np.zeros(2, np.float32)}},
-        {"change": {"w": np.zeros(2, np.float64)}},
+        {"change": parcel_of_two("patients")},
     ],
 )
 def test_what_is_not_on_the_list_does_not_leave(more: dict[str, object]) -> None:
+    change = Unchecked({"w": np.zeros(2, np.float32)})
     update = Update(
         study_digest="s",
         round_number=1,
         received_digest="r",
-        change={"w": np.zeros(2, np.float32)},
+        change=parcel_of_two("w"),
+        norm=0.0,
         num_steps=2,
         loss=math.nan,
         held_out_loss=math.nan,
@@ -385,9 +428,23 @@ def test_what_is_not_on_the_list_does_not_leave(more: dict[str, object]) -> None
         num_files=0,
         ledger=Head(count=1, digest="0" * 64),
     )
-    check_leaves(update, FULL, frozenset({"w"}))
+    check_leaves(update, change, FULL, frozenset({"w"}))
     with pytest.raises(WouldLeak, match="nothing is sent"):
-        check_leaves(replace(update, **more), FULL, frozenset({"w"}))  # type: ignore[arg-type]
+        check_leaves(
+            replace(update, **more),  # type: ignore[arg-type]
+            change,
+            FULL,
+            frozenset({"w"}),
+        )
+    others: list[dict[str, NDArray[np.floating]]] = [
+        {"patients": np.zeros(2, np.float32)},
+        {"w": np.zeros(2, np.float64)},
+        {"w": np.zeros(3, np.float32)},
+        {},
+    ]
+    for other in others:
+        with pytest.raises(WouldLeak, match="nothing is sent"):
+            check_leaves(update, Unchecked(other), FULL, frozenset({"w"}))
 
 
 def test_counts_with_noise_are_charged_once_and_without_noise_do_not_leave(

@@ -19,8 +19,8 @@ from client.preparation import prepare
 from client.private_training import clipper_on, mechanism_of, train_privately
 from client.training import LocalResult
 from client.training_records import TrainingRecords
-from federation.config import LocalTraining
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import LocalTraining
 from model.adapter import adapter_parameters, attach
 from model.arrays import Arrays
 from model.checkpoint import load_arrays_into, network_arrays
@@ -204,6 +204,37 @@ def trained(
     return train_privately(
         network, names(network), records, local, optimizer_state={}, entropy=entropy
     )
+
+
+class Told(Counting):
+    """The same noise for everyone who asks for it, and nobody drawn."""
+
+    def __init__(self) -> None:
+        super().__init__(coin=1.0)
+        self._rng = np.random.default_rng(1)
+
+    def normal(self, count: int) -> NDArray[np.float64]:
+        """Of a known seed, as no hospital has it."""
+        return self._rng.standard_normal(count)
+
+
+def test_what_draws_back_is_added_after_the_noise_and_is_neither_clipped_nor_noised(
+    random_weights: Arrays, records: TrainingRecords
+) -> None:
+    plain = replace(LOCAL, optimizer="sgd", learning_rate=0.01)
+    drawn, free, first = (
+        trained(
+            with_adapter(random_weights),
+            records,
+            replace(plain, local_steps=steps, proximal=weight),
+            Told(),
+        ).change
+        for steps, weight in ((2, 20.0), (2, 0.0), (1, 20.0))
+    )
+    for name, moved in first.items():
+        pull = drawn[name] - free[name]
+        np.testing.assert_allclose(pull, -0.01 * 20.0 * moved, atol=1e-7, rtol=0)
+        assert np.abs(pull).max() > 1e-5
 
 
 @pytest.mark.slow

@@ -1,7 +1,11 @@
 """One hospital's part in a study: what it answers, what it keeps, and that nothing is trained twice."""
 
+import math
 import shutil
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,29 +16,21 @@ import torch
 from client.cache.layout import cache_path
 from client.cache.records import open_cache
 from client.config import SiteConfig
+from client.kept import KeptRounds, study_folder
+from client.packing import RESIDUAL
 from client.rounds import answer
-from client.training import train_locally
-from federation.config import (
-    FullStage,
-    LocalTraining,
-    LoraStage,
-    ModelChoice,
-    StudyConfig,
-    study_digest,
-    study_json,
-)
-from federation.messages import Instruction, Refusal, RefusalCode, Update
-from federation.schedule import derive_seed, trained_tensors
-from federation.wire import pack_answer
-from model.adapter import attach, initial_adapter, load
+from federation.config import ModelChoice, StudyConfig, Transport, study_digest, study_json
+from federation.encoding import Encoding
+from federation.messages import Instruction, Refusal, RefusalCode, Shipment, Update
+from federation.shipment import inline_shipment, open_content, open_inline
+from federation.stages import FullStage, LocalTraining, LoraStage
+from federation.strict_yaml import dump_yaml
+from federation.wire.rounds import pack_answer
+from model.adapter import initial_adapter
 from model.arrays import Arrays, digest_arrays
-from model.checkpoint import load_arrays_into
 from model.conditioning import NUM_SITES, Schema
-from model.transformer import RectifiedFlowTransformer
-from server.aggregation import add
-from server.rounds import Answered, Event, run_study
-from server.state import GlobalState
-from server.store import StudyStore
+from model.low_rank import shapes_at_rank, truncate_adapter
+from model.tensor_file import copy_tensors
 
 StudyOf = Callable[..., StudyConfig]
 MakeHospital = Callable[..., SiteConfig]
@@ -56,7 +52,9 @@ def study(study_of: StudyOf) -> StudyConfig:
 @pytest.fixture
 def full(study: StudyConfig, random_weights: Arrays) -> Instruction:
     """The instruction of the first round."""
-    return Instruction(study=study_json(study), round_number=1, weights=random_weights)
+    return Instruction(
+        study=study_json(study), round_number=1, weights=inline_shipment(random_weights)
+    )
 
 
 @pytest.fixture
@@ -65,9 +63,10 @@ def lora(study: StudyConfig, random_weights: Arrays) -> Instruction:
     return Instruction(
         study=study_json(study),
         round_number=3,
-        weights=initial_adapter(study.model_config, LORA.adapter, torch.Generator()),
-        base=random_weights,
-        base_digest=digest_arrays(random_weights),
+        weights=inline_shipment(
+            initial_adapter(study.model_config, LORA.adapter, torch.Generator())
+        ),
+        base=inline_shipment(random_weights),
     )
 
 
@@ -86,8 +85,16 @@ def refused(site: SiteConfig, instruction: Instruction) -> Refusal:
 def as_sent(update: Update) -> bytes:
     """Every byte of the answer."""
     record = pack_answer(update)
-    tensors = record.array_records["change"].items()
-    return repr((record.config_records, [(name, array.data) for name, array in tensors])).encode()
+    arrays = {
+        part: [(name, array.data) for name, array in tensors.items()]
+        for part, tensors in record.array_records.items()
+    }
+    return repr((record.config_records, arrays)).encode()
+
+
+def change_of(update: Update) -> Arrays:
+    """The change as the coordinator reads it."""
+    return open_content(update.change, update.content or b"")
 
 
 def without_cache(site: SiteConfig) -> SiteConfig:
@@ -96,8 +103,15 @@ def without_cache(site: SiteConfig) -> SiteConfig:
     return site
 
 
-def other(weights: Arrays) -> Arrays:
-    return {name: tensor + np.float32(0.01) for name, tensor in weights.items()}
+def other(weights: Shipment) -> Shipment:
+    return inline_shipment(
+        {name: tensor + np.float32(0.01) for name, tensor in open_inline(weights).items()}
+    )
+
+
+def described(shipment: Shipment) -> Shipment:
+    """Without any way to get it."""
+    return replace(shipment, content=None)
 
 
 def test_an_update_says_what_it_answers(
@@ -105,10 +119,12 @@ def test_an_update_says_what_it_answers(
 ) -> None:
     update = trained(site, full)
     assert update.study_digest == study_digest(study)
-    assert update.received_digest == digest_arrays(full.weights)
+    assert update.received_digest == full.weights.digest
     assert (update.round_number, update.num_steps) == (1, 2)
-    assert update.change.keys() == full.weights.keys()
+    assert update.change.shapes == full.weights.parcel.shapes
     assert np.isfinite([update.loss, update.held_out_loss]).all()
+    lengths = [np.square(tensor.astype(float)).sum() for tensor in change_of(update).values()]
+    assert update.norm == pytest.approx(math.sqrt(sum(lengths)))
 
 
 def test_counts_leave_only_if_the_hospital_says_so(
@@ -132,7 +148,7 @@ def test_asked_with_other_weights_a_hospital_trains_again(
 ) -> None:
     first = trained(site, full)
     second = trained(site, replace(full, weights=other(full.weights)))
-    assert digest_arrays(second.change) != digest_arrays(first.change)
+    assert digest_arrays(change_of(second)) != digest_arrays(change_of(first))
     again = refused(without_cache(site), replace(full, weights=full.weights))
     assert again.code == RefusalCode.NO_CACHE
 
@@ -144,7 +160,7 @@ def test_a_study_with_another_seed_is_another_study(
     other_study = study_of(FULL, LORA, num_sites=1, min_sites=1, seed=2)
     second = trained(site, replace(full, study=study_json(other_study)))
     assert second.study_digest != first.study_digest
-    assert digest_arrays(second.change) != digest_arrays(first.change)
+    assert digest_arrays(change_of(second)) != digest_arrays(change_of(first))
 
 
 def test_two_hospitals_with_the_same_radiographs_draw_differently(
@@ -154,7 +170,7 @@ def test_two_hospitals_with_the_same_radiographs_draw_differently(
     second = make_hospital(memory_path, "ba")
     one, two = (open_cache(cache_path(site)).images for site in (first, second))
     np.testing.assert_array_equal(one[:], two[:])
-    changes = [digest_arrays(trained(site, full).change) for site in (first, second)]
+    changes = [digest_arrays(change_of(trained(site, full))) for site in (first, second)]
     assert changes[0] != changes[1]
 
 
@@ -163,7 +179,8 @@ def test_a_hospital_trains_the_embedding_of_the_number_it_was_given_and_no_other
     site: SiteConfig, full: Instruction, number: int | None
 ) -> None:
     schema = Schema()
-    change = trained(site, replace(full, site_number=number)).change["attributes.weight"]
+    update = trained(site, replace(full, site_number=number))
+    change = change_of(update)["attributes.weight"]
     null = schema.offsets[schema.names.index("site")]
     moved = np.flatnonzero(np.abs(change[null : null + NUM_SITES + 1]).sum(axis=1))
     assert set(moved) <= {0, number}
@@ -257,28 +274,35 @@ def test_a_study_of_another_release_is_refused_with_the_keys_it_does_not_know(
 def test_a_frozen_model_that_was_never_sent_is_asked_for(
     site: SiteConfig, lora: Instruction
 ) -> None:
+    assert lora.base is not None
+    never = replace(lora, base=described(lora.base))
+    assert refused(site, never).code == RefusalCode.BASE_MISSING
     assert refused(site, replace(lora, base=None)).code == RefusalCode.BASE_MISSING
 
 
 def test_a_frozen_model_is_kept_after_the_first_time(site: SiteConfig, lora: Instruction) -> None:
     trained(site, lora)
-    later = replace(lora, round_number=4, weights=other(lora.weights), base=None)
-    assert trained(site, later).change.keys() == lora.weights.keys()
+    assert lora.base is not None
+    later = replace(lora, round_number=4, weights=other(lora.weights), base=described(lora.base))
+    assert trained(site, later).change.shapes == lora.weights.parcel.shapes
 
 
 def test_a_frozen_model_that_is_not_the_named_one_is_refused(
     site: SiteConfig, lora: Instruction
 ) -> None:
-    refusal = refused(site, replace(lora, base=other(lora.base or {})))
-    assert refusal.code == RefusalCode.STALE
-    assert refused(site, replace(lora, base=None)).code == RefusalCode.BASE_MISSING
+    assert lora.base is not None
+    wrong = replace(other(lora.base), digest=lora.base.digest)
+    assert refused(site, replace(lora, base=wrong)).code == RefusalCode.STALE
+    nothing = replace(lora, base=described(lora.base))
+    assert refused(site, nothing).code == RefusalCode.BASE_MISSING
 
 
 def test_another_frozen_model_than_the_kept_one_is_asked_for(
     site: SiteConfig, lora: Instruction
 ) -> None:
     trained(site, lora)
-    later = replace(lora, round_number=4, base=None, base_digest="another")
+    assert lora.base is not None
+    later = replace(lora, round_number=4, base=described(other(lora.base)))
     assert refused(site, later).code == RefusalCode.BASE_MISSING
 
 
@@ -290,74 +314,131 @@ def test_only_the_factor_that_trains_travels(
         instruction = replace(
             lora, study=study_json(study), round_number=number, weights=other(lora.weights)
         )
-        change = trained(site, instruction).change
-        assert change.keys() == {name for name in lora.weights if factor in name}
+        change = change_of(trained(site, instruction))
+        assert change.keys() == {name for name in lora.weights.parcel.shapes if factor in name}
         assert all(tensor.any() for tensor in change.values())
 
 
-def local_study(
-    study: StudyConfig, site: SiteConfig, start: Callable[[int, Arrays], Arrays]
-) -> Arrays:
-    """The whole study at one hospital, without a federation."""
-    records = open_cache(cache_path(site)).at_site(None)
-    weights: Arrays = {}
-    base: Arrays = {}
-    moments: Arrays = {}
-    for number in range(1, study.num_rounds + 1):
-        index, stage = study.stage_of(number)
-        if number == study.first_round_of(index):
-            base, weights, moments = weights, start(index, weights), {}
-        network = RectifiedFlowTransformer(study.model_config, Schema(study.findings))
-        model: torch.nn.Module = network
-        if isinstance(stage, FullStage):
-            load_arrays_into(network, weights)
-        else:
-            load_arrays_into(network, base)
-            model = attach(network, stage.adapter, torch.Generator())
-            load(model, weights)
-        continues = isinstance(stage, FullStage) or stage.rule == "alternate"
-        result = train_locally(
-            model,
-            trained_tensors(study, number, frozenset(weights)),
-            records,
-            stage.local,
-            seed=derive_seed(study, site.site_name, number),
-            optimizer_state=moments if continues else {},
-        )
-        moments = result.optimizer_state
-        weights = add(weights, {n: part.astype(np.float64) for n, part in result.change.items()})
-    return weights
+def with_transport(study: StudyConfig, upload: Encoding) -> StudyConfig:
+    return replace(study, transport=Transport(upload=upload, shard_values=2**15))
 
 
-@pytest.mark.parametrize(
-    "stages",
-    [
-        (replace(FULL, num_rounds=3),),
-        (FULL, replace(LORA, rule="product-svd")),
-        (replace(FULL, num_rounds=1), replace(LORA, rule="alternate", num_rounds=4)),
-    ],
-    ids=["full", "product-svd", "alternate"],
-)
-def test_a_federation_of_one_hospital_is_local_training_bit_for_bit(
-    study_of: StudyOf,
-    site: SiteConfig,
-    memory_path: Path,
-    random_weights: Arrays,
-    stages: tuple[FullStage | LoraStage, ...],
+@pytest.mark.parametrize("upload", ["fp32", "bf16", "int8", "int4"])
+def test_asked_again_a_hospital_sends_the_same_bytes_though_rounding_is_random(
+    site: SiteConfig, study: StudyConfig, full: Instruction, upload: Encoding
 ) -> None:
-    study = study_of(*stages, num_sites=1, min_sites=1)
+    asked = replace(full, study=study_json(with_transport(study, upload)))
+    first = trained(site, asked)
+    again = trained(without_cache(site), asked)
+    assert first.change.encoding == upload
+    assert again.change.digest == first.change.digest
+    assert as_sent(again) == as_sent(first)
+    remembered = list(site.state_path.glob(f"studies/*/round-*/{RESIDUAL}"))
+    assert len(remembered) == (upload == "int4")
 
-    def start(index: int, before: Arrays) -> Arrays:  # noqa: ARG001  as the coordinator calls it
-        if index == 0:
-            return random_weights
-        return initial_adapter(study.model_config, LORA.adapter, torch.Generator().manual_seed(9))
 
-    def ask(instruction: Instruction) -> Iterator[Event]:
-        yield Answered(site=site.site_name, answer=answer(site, instruction))
+DIES_BEFORE_IT_SENDS = """
+import os, signal, sys
 
-    store = StudyStore.create(memory_path / "coordinator", study)
-    state: GlobalState = run_study(store, ask, lambda _, index, before: start(index, before))
-    local = local_study(study, site, start)
-    assert digest_arrays(state.weights) == digest_arrays(local)
-    first = start(len(stages) - 1, {})
-    assert digest_arrays(local) != digest_arrays(first)
+sys.path.insert(0, sys.argv[1])
+from client import rounds
+from client.config import load_site
+from federation.messages import Instruction
+from federation.shipment import inline_shipment
+from model.arrays import load_arrays
+from pathlib import Path
+
+rounds.let_leave = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+weights = inline_shipment(load_arrays(Path(sys.argv[3])))
+study = Path(sys.argv[4]).read_text()
+rounds.answer(
+    load_site(Path(sys.argv[2])), Instruction(study=study, round_number=1, weights=weights)
+)
+"""
+
+
+@pytest.mark.slow
+def test_a_hospital_killed_between_finishing_and_sending_sends_what_it_had_finished(
+    site: SiteConfig, study: StudyConfig, full: Instruction, memory_path: Path
+) -> None:
+    coarse = with_transport(study, "int4")
+    asked = replace(full, study=study_json(coarse))
+    profile, weights = memory_path / "site.yaml", memory_path / "weights"
+    chosen = {"site_name": site.site_name, "coordinator": site.coordinator}
+    paths = {"ca_path": site.ca_path, "data_path": site.data_path, "state_path": site.state_path}
+    texts = {name: str(path) for name, path in paths.items()}
+    profile.write_text(dump_yaml({**chosen, **texts, "image_size": site.image_size}))
+    copy_tensors(weights, dict(open_inline(full.weights)))
+    (memory_path / "study").write_text(asked.study)
+    root = str(Path(__file__).parents[1])
+    words = map(str, (profile, weights, memory_path / "study"))
+    command = [sys.executable, "-c", DIES_BEFORE_IT_SENDS, root, *words]
+    died = subprocess.run(command, check=False, timeout=240)
+    assert died.returncode == -signal.SIGKILL
+    kept = KeptRounds(study_folder(site, study_digest(coarse))).read(1)
+    assert kept is not None
+    sent = trained(without_cache(site), asked)
+    assert sent.change.digest == kept.update.change.digest
+    assert sent.content == kept.path.read_bytes()
+
+
+def test_what_rounding_took_from_one_round_is_in_the_next_one_of_the_stage_and_no_further(
+    site: SiteConfig, study: StudyConfig, full: Instruction, random_weights: Arrays
+) -> None:
+    """With weights that do not move, two rounds leave what an exact hospital would, but for one rounding."""
+    still = replace(LOCAL, learning_rate=1e-12)
+    stages = (replace(FULL, local=still), replace(FULL, local=still, num_rounds=1))
+    coarse = with_transport(replace(study, stages=stages), "int4")
+    asked = replace(full, study=study_json(coarse))
+    trained(site, asked)
+    kept = KeptRounds(study_folder(site, study_digest(coarse)))
+    residual = dict(kept.residual(2, first=1))
+    assert residual.keys() == random_weights.keys()
+    assert not any(tensor.any() for tensor in residual.values())
+    rng = np.random.default_rng(1)
+    grown = {
+        name: rng.uniform(0.1, 0.5, tensor.shape).astype(np.float32)
+        for name, tensor in residual.items()
+    }
+    copy_tensors(kept.round_path(1) / RESIDUAL, grown)
+    second = change_of(trained(site, replace(asked, round_number=2)))
+    np.testing.assert_allclose(second["head.weight"], grown["head.weight"], atol=0.5 / 7)
+    third = change_of(trained(site, replace(asked, round_number=3)))
+    assert max(np.abs(tensor).max() for tensor in third.values()) < 1e-6
+
+
+def test_a_hospital_of_a_smaller_rank_trains_the_nearest_adapter_of_that_rank(
+    site: SiteConfig, study_of: StudyOf, lora: Instruction
+) -> None:
+    """The same as a study of that rank that sends the truncated adapter, at the same scale."""
+    grown = other(lora.weights)
+    unequal = replace(LORA, rule="product-svd", site_ranks={site.site_name: 1})
+    smaller = replace(LORA, rule="product-svd", rank=1, alpha=LORA.alpha / 2)
+    studies = [study_of(FULL, stage, num_sites=1, min_sites=1) for stage in (unequal, smaller)]
+    truncated = inline_shipment(truncate_adapter(open_inline(grown), 1))
+    found, expected = (
+        trained(site, replace(lora, study=study_json(study), weights=weights))
+        for study, weights in zip(studies, (grown, truncated), strict=True)
+    )
+    assert found.change.shapes == shapes_at_rank(lora.weights.parcel.shapes, 1)
+    assert found.received_digest == grown.digest
+    assert digest_arrays(change_of(found)) == digest_arrays(change_of(expected))
+
+
+def test_the_weights_of_the_last_round_alone_stay_on_the_disk(
+    site: SiteConfig, study: StudyConfig, full: Instruction, lora: Instruction
+) -> None:
+    assert lora.base is not None
+    folder = KeptRounds(study_folder(site, study_digest(study))).received
+    trained(site, full)
+    trained(site, replace(full, round_number=2, weights=other(full.weights)))
+    assert [path.stem for path in folder.iterdir()] == [other(full.weights).digest]
+    trained(site, lora)
+    assert {path.stem for path in folder.iterdir()} == {lora.weights.digest, lora.base.digest}
+
+
+def test_a_hospital_without_a_cache_fetches_nothing(
+    site: SiteConfig, full: Instruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.task.receive", lambda *_: pytest.fail("something was fetched"))
+    assert refused(without_cache(site), full).code == RefusalCode.NO_CACHE

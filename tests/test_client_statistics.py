@@ -21,7 +21,7 @@ from client.statistics import answer_counts, count, released_counts
 from client.tally import Tally
 from federation.messages import CountsRequest, Refusal, RefusalCode, SiteCounts
 from federation.statistics import FILES, layout, noise_scale
-from federation.wire import pack_counts
+from federation.wire.counts import pack_counts
 from model.conditioning import FINDINGS, Metadata, Schema
 
 if TYPE_CHECKING:

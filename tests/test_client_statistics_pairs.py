@@ -19,7 +19,7 @@ from client.tally import Tally
 from federation.label_graph import load_label_graph, pairs_of
 from federation.messages import CountsRequest, PairTables, SiteCounts
 from federation.statistics import Pair, layout, noise_scale, pair_layout
-from federation.wire import pack_counts, unpack_counts
+from federation.wire.counts import pack_counts, unpack_counts
 from model.conditioning import FINDINGS, Metadata, Schema
 from privacy.left_out import left_out
 

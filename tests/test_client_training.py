@@ -21,7 +21,7 @@ from client.optimizer import make_optimizer, save_optimizer
 from client.preparation import prepare
 from client.tally import Tally
 from client.training import LocalResult, run_steps, step, train_locally
-from federation.config import LocalTraining
+from federation.stages import Combination, LocalTraining
 from model.adapter import adapter_parameters, attach
 from model.arrays import Arrays, digest_arrays
 from model.checkpoint import load_arrays_into, network_arrays
@@ -29,9 +29,12 @@ from model.conditioning import FINDINGS, Schema
 from model.config import AdapterConfig, model_config
 from model.flow import Draws, draw_noise, flow_loss
 from model.streaming import frozen_network
+from model.tensors import as_tensors, pieces_of
 from model.tokens import drop_attributes
 from model.transformer import RectifiedFlowTransformer
-from server.aggregation import add, mean_change, site_shares
+from server.aggregation.combine import combined
+from server.aggregation.outer import add
+from server.aggregation.shares import site_shares
 
 IMAGE_SIZE = 16
 SGD = LocalTraining(
@@ -121,18 +124,47 @@ def central_step(weights: Arrays, batches: dict[str, Batch]) -> Arrays:
     return network_arrays(network)
 
 
+def test_a_second_step_is_drawn_back_by_what_the_first_one_moved(
+    random_weights: Arrays, records: Records
+) -> None:
+    """FedProx: the gradient of weight / 2 * |w - received|^2 joins the loss's, before both are clipped together."""
+    drawn, free, first = (
+        trained(random_weights, records, replace(SGD, local_steps=steps, proximal=weight)).change
+        for steps, weight in ((2, 10.0), (2, 0.0), (1, 10.0))
+    )
+    for name, moved in first.items():
+        pull = drawn[name] - free[name]
+        np.testing.assert_allclose(pull, -SGD.learning_rate * 10.0 * moved, atol=1e-7, rtol=0)
+    assert max(np.abs(drawn[name] - free[name]).max() for name in first) > 1e-5
+
+
+def test_what_draws_back_is_clipped_with_the_gradient(
+    random_weights: Arrays, records: Records
+) -> None:
+    bounded = replace(SGD, local_steps=2, max_grad_norm=1e-3, proximal=1e9)
+    change = trained(random_weights, records, bounded).change
+    length = np.sqrt(sum(np.square(tensor, dtype=float).sum() for tensor in change.values()))
+    assert length <= 2 * SGD.learning_rate * 1e-3 * 1.01
+
+
 @pytest.mark.parametrize(("sizes", "weighting"), [((4, 4, 4), "uniform"), ((2, 3, 7), "records")])
 def test_one_plain_step_at_every_hospital_is_one_step_on_all_their_records(
     random_weights: Arrays, sizes: tuple[int, ...], weighting: str
 ) -> None:
     batches = {f"site-{n}": batch_of(size, seed=n) for n, size in enumerate(sizes)}
     changes = {
-        site: one_step(random_weights, batch, seed=number)
+        site: as_tensors(one_step(random_weights, batch, seed=number))
         for number, (site, batch) in enumerate(batches.items())
     }
     records = dict(zip(batches, sizes, strict=True))
     shares = site_shares(records, weighting=weighting)
-    federated = add(random_weights, mean_change(shares, changes.__getitem__))
+    mean = combined(Combination(), changes, shares)
+    shapes = as_tensors(random_weights).shapes
+    movement = {
+        piece.name: mean(piece).reshape(shapes[piece.name])
+        for piece in pieces_of(shapes, max_values=10**9)
+    }
+    federated = add(random_weights, movement)
     central = central_step(random_weights, batches)
     for name in random_weights:
         np.testing.assert_allclose(federated[name], central[name], atol=1e-6, rtol=0)

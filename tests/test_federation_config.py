@@ -1,6 +1,7 @@
 """Configuration files: what is valid, what is refused, and in which words."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -13,19 +14,17 @@ from hypothesis import strategies as st
 
 from federation.config import (
     Autoencoder,
-    FullStage,
-    LocalTraining,
-    LoraStage,
     ModelChoice,
-    OuterStep,
     RoundRules,
     StudyConfig,
+    Transport,
     load_study,
     parse_study,
     study_digest,
     study_json,
 )
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import Combination, FullStage, LocalTraining, LoraStage, OuterStep
 from federation.strict_yaml import ConfigError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -68,6 +67,8 @@ def test_every_study_that_is_delivered_is_valid(path: Path) -> None:
         LoraStage,
         LocalTraining,
         OuterStep,
+        Combination,
+        Transport,
         PrivacyTerms,
     ],
 )
@@ -77,28 +78,40 @@ def test_the_reference_study_explains_every_key_that_a_study_may_have(schema: ty
     assert [field.name for field in fields(schema) if f"{field.name}:" not in text] == []
 
 
+def stated_defaults(text: str) -> dict[tuple[str, str], object]:
+    """(section, key) -> default, as the comments of a reference say; keys that are switched off count too."""
+    found: dict[tuple[str, str], object] = {}
+    sections: dict[int, str] = {}
+    key, section = "", ""
+    for line in text.splitlines():
+        content = re.fullmatch(r"(\s*)(?:# |- )?(\s*)([a-z_0-9]+):(.*)", line)
+        if content is not None:
+            depth, key = len(content[1] + content[2]) + 2 * ("- " in line[:6]), content[3]
+            sections = {level: name for level, name in sections.items() if level < depth}
+            section = sections[max(sections)] if sections else ""
+            sections[depth] = key
+        if "; default " in line and "default all" not in line:
+            found[section, key] = yaml.safe_load(line.rsplit("default ", 1)[1])
+    return found
+
+
 def test_the_defaults_in_the_reference_are_the_defaults_in_the_code() -> None:
-    lines = (CONFIGS / "reference.yaml").read_text().splitlines()
-    stated = {
-        line.split(":")[0].strip(" -#"): yaml.safe_load(line.rsplit("default ", 1)[1])
-        for line in lines
-        if "; default " in line and "default all" not in line and "#" in line
-    }
-    rules = RoundRules(num_sites=1, min_sites=1)
     local = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
-    stage = FullStage(kind="full", num_rounds=1, local=local)
-    terms = PrivacyTerms(noise_multiplier=1.0, sample_rate=1.0, max_grad_norm=1.0)
-    model = ModelChoice(size="tiny", image_size=16)
-    stated.pop("learning_rate")  # 1 under outer, required under local
-    values = {
-        name: getattr(holder, name)
-        for name in stated
-        for holder in (rules, local, OuterStep(), stage, model, terms)
-        if hasattr(holder, name)
+    lora = LoraStage(kind="lora", num_rounds=1, local=local, rank=1, alpha=1.0)
+    holders = {
+        "model": ModelChoice(size="tiny", image_size=16),
+        "rounds": RoundRules(num_sites=1, min_sites=1),
+        "transport": Transport(),
+        "local": local,
+        "privacy": PrivacyTerms(noise_multiplier=1.0, sample_rate=1.0, max_grad_norm=1.0),
+        "combine": Combination(),
+        "outer": OuterStep(),
     }
-    values["rule"] = LoraStage(kind="lora", num_rounds=1, local=local, rank=1, alpha=1.0).rule
-    assert len(stated) == 20
-    assert stated == values
+    stated = stated_defaults((CONFIGS / "reference.yaml").read_text())
+    assert stated.pop(("stages", "ema_decay")) == 0
+    assert stated.pop(("stages", "rule")) == lora.rule
+    assert stated == {place: getattr(holders[place[0]], place[1]) for place in stated}
+    assert len(stated) == 32
 
 
 def test_a_study_of_adapters_alone_names_the_model_it_starts_from(tmp_path: Path) -> None:
@@ -261,14 +274,20 @@ OTHERS: dict[str, Any] = {
     "optimizer": "sgd",
     "precision": "fp32",
     "rule": "alternate",
+    "upload": "int8",
     "site_weights": "records",
     "start": "0" * 64,
     "privacy": {"noise_multiplier": 1.0, "sample_rate": 0.1, "max_grad_norm": 1.0},
 }
 
 
-def another(name: str, value: str | float) -> Any:  # noqa: ANN401
+def another(place: tuple[str | int, ...], value: str | float) -> Any:  # noqa: ANN401
     """A valid value that is not this one."""
+    name = str(place[-1])
+    if place[-2:] == ("combine", "rule"):
+        return "median"
+    if isinstance(value, bool):
+        return not value
     if name in OTHERS:
         return OTHERS[name] if OTHERS[name] != value else "bf16"
     if isinstance(value, str):
@@ -285,6 +304,9 @@ def another(name: str, value: str | float) -> Any:  # noqa: ANN401
         and place[-1] != "kind"
         # its first stage computes in bf16, which goes with no privacy; its second says the same
         and place != ("stages", 0, "local", "privacy")
+        # these two go together with a rule
+        and place[-1] not in {"num_faulty", "download"}
+        and place != ("stages", 1, "combine", "rule")
     ],
     ids=lambda place: ".".join(map(str, place)),
 )
@@ -293,7 +315,7 @@ def test_the_digest_sees_every_value(place: tuple[str | int, ...]) -> None:
     holder = content
     for key in place[:-1]:
         holder = holder[key]
-    holder[place[-1]] = another(str(place[-1]), holder[place[-1]])
+    holder[place[-1]] = another(place, holder[place[-1]])
     changed = study_digest(parse_study(json.dumps(content)))
     assert changed != study_digest(parse_study(json.dumps(FULL_STUDY)))
 
@@ -374,3 +396,57 @@ def test_a_codec_that_cannot_be_is_refused_with_its_place(
     content = smoke()
     content["model"]["codec"] = codec
     assert expected in complaint(tmp_path, content)
+
+
+def refused(**changes: Any) -> str:  # noqa: ANN401
+    """Why a study with these changes is no study; names are places, with two underscores between keys."""
+    content = json.loads(json.dumps(FULL_STUDY))
+    for place, value in changes.items():
+        holder: Any = content
+        *keys, last = [int(key) if key.isdigit() else key for key in place.split("__")]
+        for key in keys:
+            holder = holder[key]
+        holder[last] = value
+    with pytest.raises(ConfigError) as error:
+        parse_study(json.dumps(content))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stages__0__combine__num_faulty": 1}, "other rules have none"),
+        ({"stages__0__combine__rule": "multi-krum"}, "multi-krum need at least 1"),
+        (
+            {
+                "stages__0__combine": {"rule": "multi-krum", "num_faulty": 1},
+                "rounds__num_sites": 9,
+                "rounds__min_sites": 4,
+            },
+            "rounds.min_sites must be at least 5 with combine.rule multi-krum and num_faulty 1",
+        ),
+        (
+            {
+                "stages__0__combine": {"rule": "trimmed-mean", "num_faulty": 2},
+                "rounds__num_sites": 9,
+                "rounds__min_sites": 4,
+            },
+            "rounds.min_sites must be at least 5 with combine.rule trimmed-mean and num_faulty 2",
+        ),
+        ({"stages__1__combine__rule": "median"}, "combine.rule must be mean with product-svd"),
+        ({"transport__download": "int8"}, "transport.download must be fp32 with product-svd"),
+        (
+            {"stages__1__rule": "alternate", "stages__1__site_ranks": {"north": 2}},
+            "site_ranks needs product-svd",
+        ),
+        ({"stages__1__site_ranks": {"north": 10_000}}, "site_ranks may hold no rank above"),
+        ({"stages__0__outer": {"kind": "adam", "momentum": 0.9}}, "momentum must be 0 with adam"),
+        ({"stages__0__outer__beta2": 1.0}, "less than 1"),
+        ({"transport__shard_values": 2**29}, "less than or equal to 268435456"),
+        ({"transport__upload": "int2"}, "'fp32', 'bf16', 'int8' or 'int4'"),
+    ],
+)
+def test_rules_that_do_not_go_together_are_refused_with_the_reason(
+    changes: dict[str, Any], words: str
+) -> None:
+    assert words in refused(**changes)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from federation.config import FullStage, LocalTraining, LoraStage, StudyConfig
+from federation.config import StudyConfig
 from federation.planning.cli import app
 from federation.planning.parameters import num_trained
 from federation.planning.plan import Circumstances, Plan, make_plan
@@ -17,6 +17,7 @@ from federation.planning.spending import phases_of, with_noise
 from federation.planning.table import facts, render
 from federation.planning.verdict import is_useful, verdict
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import FullStage, LocalTraining, LoraStage
 from model.arrays import Arrays
 from privacy.accounting.epsilon import ADJACENCY, epsilon
 from privacy.accounting.phase import Phase

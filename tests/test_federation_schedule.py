@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.config import FullStage, LocalTraining, LoraStage, StudyConfig
-from federation.schedule import derive_seed, keeps_optimizer_state, trained_tensors
+from federation.config import StudyConfig
+from federation.schedule import (
+    derive_seed,
+    keeps_optimizer_state,
+    site_adapter,
+    trained_tensors,
+)
+from federation.stages import FullStage, LocalTraining, LoraStage
 
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
 NAMES = frozenset({"blocks.0.qkv.lora_A.weight", "blocks.0.qkv.lora_B.weight"})
@@ -18,16 +24,31 @@ def full(num_rounds: int) -> FullStage:
     return FullStage(kind="full", num_rounds=num_rounds, local=LOCAL)
 
 
-def lora(rule: str) -> LoraStage:
-    return LoraStage(kind="lora", num_rounds=4, local=LOCAL, rank=1, alpha=1.0, rule=rule)  # type: ignore[arg-type]
+def lora(rule: str, *, rank: int = 1, alpha: float = 1.0, **site_ranks: int) -> LoraStage:
+    return LoraStage(
+        kind="lora",
+        num_rounds=4,
+        local=LOCAL,
+        rank=rank,
+        alpha=alpha,
+        rule=rule,  # type: ignore[arg-type]
+        site_ranks=site_ranks,
+    )
 
 
 def test_everything_trains_in_a_full_stage(study_of: StudyOf) -> None:
     assert trained_tensors(study_of(full(3)), 2, frozenset({"a", "b"})) == {"a", "b"}
 
 
-def test_both_factors_train_under_product_svd(study_of: StudyOf) -> None:
-    assert trained_tensors(study_of(full(1), lora("product-svd")), 2, NAMES) == NAMES
+@pytest.mark.parametrize("rule", ["product-svd", "joint"])
+def test_rules_of_two_factors_train_both(study_of: StudyOf, rule: str) -> None:
+    assert trained_tensors(study_of(full(1), lora(rule)), 2, NAMES) == NAMES
+
+
+def test_a_frozen_a_never_trains(study_of: StudyOf) -> None:
+    study = study_of(full(1), lora("ffa"))
+    for number in range(2, 6):
+        assert trained_tensors(study, number, NAMES) == {"blocks.0.qkv.lora_B.weight"}
 
 
 @pytest.mark.parametrize("num_full_rounds", [2, 3])
@@ -43,8 +64,20 @@ def test_the_alternating_rule_begins_with_b_whenever_its_stage_begins(
 
 def test_moments_outlive_a_round_only_where_they_keep_their_meaning() -> None:
     assert keeps_optimizer_state(full(1))
-    assert keeps_optimizer_state(lora("alternate"))
+    assert all(keeps_optimizer_state(lora(rule)) for rule in ("alternate", "ffa", "joint"))
     assert not keeps_optimizer_state(lora("product-svd"))
+    assert not keeps_optimizer_state(lora("product-svd", rank=2, a=1))
+
+
+@given(rank=st.integers(1, 64), own=st.integers(1, 64), alpha=st.floats(0.01, 100.0))
+def test_a_hospital_of_a_lower_rank_scales_its_product_like_all_others(
+    rank: int, own: int, alpha: float
+) -> None:
+    stage = lora("product-svd", rank=max(rank, own), alpha=alpha, small=min(rank, own))
+    whole, small = site_adapter(stage, "other"), site_adapter(stage, "small")
+    assert (whole, small.rank) == (stage.adapter, min(rank, own))
+    assert small.alpha / small.rank == pytest.approx(whole.alpha / whole.rank, rel=1e-15)
+    assert small.targets == whole.targets
 
 
 @given(seed=st.integers(0, 2**63 - 1), number=st.integers(1, 10_000))

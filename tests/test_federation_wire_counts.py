@@ -21,15 +21,13 @@ from federation.statistics import (
     noise_scale,
     pair_layout,
 )
-from federation.wire import (
-    PROTOCOL,
-    ProtocolMismatch,
-    Unreadable,
+from federation.wire.counts import (
     pack_counts,
     pack_counts_request,
     unpack_counts,
     unpack_counts_request,
 )
+from federation.wire.header import PROTOCOL, ProtocolMismatch, Unreadable
 from model.conditioning import FINDINGS
 
 PAIRS = (("sex", "edema"), ("view", "sex"), ("edema", "fracture"))

@@ -9,21 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.adapter import (
-    adapter_shapes,
-    attach,
-    extract,
-    initial_adapter,
-    load,
-    merge,
-    read_adapter,
-    save_adapter,
-)
+from model.adapter import adapter_shapes, attach, extract, initial_adapter, load, merge
 from model.arrays import WrongModelFile, WrongTensor, digest_arrays
 from model.checkpoint import load_arrays_into, network_arrays
 from model.conditioning import Schema
 from model.config import AdapterConfig, model_config
-from model.transformer import RectifiedFlowTransformer, initial_network
+from model.initial import initial_network
+from model.low_rank import truncate_adapter
+from model.peft_folder import read_adapter, save_adapter
+from model.transformer import RectifiedFlowTransformer
 
 MODEL = model_config("tiny", 32)
 CONFIG = AdapterConfig(rank=4, alpha=6.0)
@@ -127,6 +121,20 @@ def test_the_merged_network_answers_like_the_attached_one() -> None:
     load_arrays_into(merged, merge(base_network(), trained_adapter(), CONFIG))
     torch.testing.assert_close(answer(merged), answer(model), atol=1e-5, rtol=1e-5)
     assert float((answer(merged) - answer(base_network())).abs().max()) > 0.01
+
+
+def test_a_truncated_adapter_answers_like_the_whole_one_without_its_weaker_directions() -> None:
+    """At a strength of alpha * rank / whole rank, so that the product has the same factor."""
+    weak = trained_adapter()
+    for name, array in weak.items():  # only the first two of four directions are left
+        array[(slice(2, None),) if name.endswith("lora_A.weight") else (..., slice(2, None))] = 0
+    whole = attached()
+    load(whole, weak)
+    small_config = AdapterConfig(rank=2, alpha=CONFIG.alpha * 2 / CONFIG.rank)
+    small = attach(base_network(), small_config, torch.Generator())
+    load(small, truncate_adapter(weak, 2))
+    torch.testing.assert_close(answer(small), answer(whole), atol=1e-5, rtol=1e-5)
+    assert float((answer(small) - answer(base_network())).abs().max()) > 0.01
 
 
 def test_merging_leaves_the_base_as_it_was() -> None:

@@ -16,8 +16,8 @@ from model.arrays import (
     check_same_tensors,
     digest_arrays,
     load_arrays,
-    save_arrays,
 )
+from model.tensor_file import copy_tensors
 
 
 def arrays() -> dict[str, NDArray[np.float32]]:
@@ -62,13 +62,13 @@ def test_the_digest_is_the_one_that_older_files_were_given() -> None:
 
 
 def test_saving_and_loading_gives_the_same_bits(tmp_path: Path) -> None:
-    save_arrays(tmp_path / "w.safetensors", arrays(), {"study": "demo"})
+    copy_tensors(tmp_path / "w.safetensors", arrays(), {"study": "demo"})
     assert digest_arrays(load_arrays(tmp_path / "w.safetensors")) == digest_arrays(arrays())
 
 
 def test_a_transposed_view_is_saved_as_what_it_shows(tmp_path: Path) -> None:
     view = arrays()["b.weight"].T
-    save_arrays(tmp_path / "w.safetensors", {"w": view}, {})
+    copy_tensors(tmp_path / "w.safetensors", {"w": view})
     np.testing.assert_array_equal(load_arrays(tmp_path / "w.safetensors")["w"], view)
 
 
@@ -76,7 +76,7 @@ def test_a_crash_before_the_rename_leaves_the_old_file_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "w.safetensors"
-    save_arrays(path, arrays(), {})
+    copy_tensors(path, arrays())
     before = path.read_bytes()
 
     def crash(_source: Path, _target: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_crash_before_the_rename_leaves_the_old_file_and_no_litter(
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(OSError, match="power cut"):
-        save_arrays(path, {"w": np.zeros(3, dtype=np.float32)}, {})
+        copy_tensors(path, {"w": np.zeros(3, dtype=np.float32)})
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
 
@@ -105,14 +105,14 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", replace)
-    save_arrays(tmp_path / "w.safetensors", arrays(), {})
+    copy_tensors(tmp_path / "w.safetensors", arrays())
     assert events == ["sync", "rename", "sync"]
 
 
 @pytest.mark.parametrize("keep", [0, 4, 40, -1])
 def test_a_truncated_file_is_refused_in_one_sentence(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "w.safetensors"
-    save_arrays(path, arrays(), {})
+    copy_tensors(path, arrays())
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(WrongModelFile, match="is not a complete safetensors file: copy it again"):
         load_arrays(path)
@@ -165,5 +165,5 @@ def test_another_dtype_is_named() -> None:
 
 @pytest.mark.parametrize("metadata", [{}, {"study": "none"}])
 def test_a_file_without_tensors_can_be_read_back(tmp_path: Path, metadata: dict[str, str]) -> None:
-    save_arrays(tmp_path / "empty.safetensors", {}, metadata)
+    copy_tensors(tmp_path / "empty.safetensors", {}, metadata)
     assert load_arrays(tmp_path / "empty.safetensors") == {}

@@ -17,9 +17,9 @@ from model.conditioning import Schema
 from model.config import ModelConfig, model_config, noise_size
 from model.generate import Generator, draw
 from model.guidance import NO_GUIDANCE
+from model.initial import initial_network
 from model.manifest import Manifest
 from model.sampler import Sampling, sample, starting_noise
-from model.transformer import initial_network
 
 LATENTS = model_config("tiny", 16, num_channels=4, codec_factor=2)
 MANIFEST = Manifest(

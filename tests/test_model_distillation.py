@@ -13,8 +13,9 @@ from model.config import model_config
 from model.distillation.pieces import Crossings, landing_error, teacher_points
 from model.distillation.student import StudentTraining, train_student
 from model.guidance import Guidance
+from model.initial import initial_network
 from model.sampler import Sampling, sample, starting_noise, time_grid
-from model.transformer import RectifiedFlowTransformer, initial_network
+from model.transformer import RectifiedFlowTransformer
 
 SIDE = 16
 CONFIG = model_config("tiny", SIDE)

@@ -7,7 +7,7 @@ from torch import Tensor
 from model.conditioning import Schema
 from model.config import model_config
 from model.flow import MIN_T, Draws, draw_noise, flow_loss, interpolate, shift_t, velocity
-from model.transformer import initial_network
+from model.initial import initial_network
 
 CONDITION = torch.zeros(6, 20)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from model.conditioning import Schema
 from model.config import ModelConfig, model_config
 from model.footprint import FULL, HALF, block_bytes, kept_bytes
-from model.transformer import RectifiedFlowTransformer, initial_network
+from model.initial import initial_network
+from model.transformer import RectifiedFlowTransformer
 
 NUM_RECORDS = 4
 

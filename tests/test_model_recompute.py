@@ -10,7 +10,8 @@ from model.adapter import attach
 from model.conditioning import Schema
 from model.config import AdapterConfig, model_config
 from model.flow import draw_noise, flow_loss
-from model.transformer import RectifiedFlowTransformer, initial_network
+from model.initial import initial_network
+from model.transformer import RectifiedFlowTransformer
 
 SIDE = 32
 

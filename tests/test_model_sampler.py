@@ -10,8 +10,8 @@ from model.conditioning import Schema
 from model.config import model_config
 from model.flow import Denoiser
 from model.guidance import Guidance
+from model.initial import initial_network
 from model.sampler import Method, Sampling, sample, starting_noise, time_grid
-from model.transformer import initial_network
 
 SPREAD = 0.15
 CONDITION = torch.ones(4, 20)

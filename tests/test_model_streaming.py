@@ -1,5 +1,7 @@
 """Filling a network one tensor at a time, and keeping frozen matrices in half precision."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from model.arrays import Arrays, WrongModelFile, WrongTensor, digest_arrays, save_arrays
+from model.arrays import Arrays, WrongModelFile, WrongTensor, digest_arrays
 from model.checkpoint import network_arrays
 from model.conditioning import Schema
 from model.config import model_config
 from model.streaming import frozen_network, stored_tensors
+from model.tensor_file import copy_tensors
 from model.transformer import RectifiedFlowTransformer
 
 CONFIG = model_config("tiny", 16)
@@ -22,14 +25,26 @@ def fill(weights: Arrays, matrices: torch.dtype = torch.float32) -> RectifiedFlo
 
 
 def test_a_file_gives_back_its_tensors_one_by_one(tmp_path: Path, random_weights: Arrays) -> None:
-    save_arrays(tmp_path / "w.safetensors", random_weights, {})
+    copy_tensors(tmp_path / "w.safetensors", random_weights)
     tensors = stored_tensors(tmp_path / "w.safetensors")
     assert digest_arrays(dict(tensors)) == digest_arrays(random_weights)
 
 
+def test_shapes_are_told_without_loading_what_only_a_compiler_needs() -> None:
+    told = """
+import sys
+from model.checkpoint import network_shapes
+from model.conditioning import Schema
+from model.config import model_config
+assert network_shapes(model_config("tiny", 16), Schema())
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", told], check=False).returncode == 0
+
+
 def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, random_weights: Arrays) -> None:
     path = tmp_path / "w.safetensors"
-    save_arrays(path, random_weights, {})
+    copy_tensors(path, random_weights)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WrongModelFile, match="is not a complete safetensors file"):
         list(stored_tensors(path))

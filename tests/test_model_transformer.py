@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.arrays import digest_arrays
-from model.checkpoint import network_arrays, network_shapes
+from model.checkpoint import network_shapes
 from model.conditioning import Metadata, Schema
 from model.config import model_config
 from model.flow import draw_noise, flow_loss
+from model.initial import initial_network
 from model.patches import patchify, unpatchify
 from model.rope import rotate, rotation
-from model.transformer import RectifiedFlowTransformer, initial_network
+from model.transformer import RectifiedFlowTransformer
 
 CONFIG = model_config("tiny", 32)
 
@@ -52,19 +52,6 @@ def inputs(num_records: int, num_draws: int, side: int = 32) -> tuple[Tensor, Te
 def test_every_size_has_the_number_of_parameters_in_its_design(size: str, count: int) -> None:
     shapes = network_shapes(model_config(size, 512), Schema())
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == count
-
-
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
-    digests = [
-        digest_arrays(network_arrays(initial_network(CONFIG, Schema(), seed))) for seed in (1, 1, 2)
-    ]
-    assert digests[0] == digests[1] != digests[2]
-
-
-def test_a_fresh_network_draws_nothing_from_the_global_generator() -> None:
-    before = torch.get_rng_state()
-    initial_network(CONFIG, Schema(), 1)
-    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_fresh_network_answers_grey() -> None:

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from model.conditioning import Schema
 from model.config import ModelConfig
 from model.flow import Draws, flow_loss
-from model.transformer import initial_network
+from model.initial import initial_network
 from privacy.audit.inversion import (
     Attack,
     Found,

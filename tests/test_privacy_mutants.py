@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from client.private_training import mechanism_of
-from federation.config import LocalTraining
 from federation.planning import spending
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import LocalTraining
 from privacy.accounting.phase import Phase
 from privacy.audit.canaries import Plan, rehearse
 from privacy.training import gradients, opacus_hooks, step

@@ -15,7 +15,8 @@ from model.adapter import attach
 from model.conditioning import Schema
 from model.config import AdapterConfig, ModelConfig
 from model.flow import Draws, draw_noise, drawn_loss
-from model.transformer import RectifiedFlowTransformer, initial_network
+from model.initial import initial_network
+from model.transformer import RectifiedFlowTransformer
 from privacy.training.checks import NotPrivate
 from privacy.training.gradients import (
     Clipped,

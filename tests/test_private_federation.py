@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from federation.config import FullStage, LocalTraining, LoraStage
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import FullStage, LocalTraining, LoraStage
 from model.arrays import load_arrays
 from server.store import StudyStore
 from simulation.config import Budget, SimulationConfig

@@ -2,15 +2,24 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from federation.encoding import Encoding
 from federation.messages import RefusalCode, Update
-from server.admission import Expectation, inspect, inspect_norms
+from federation.parcel import Parcel, pack_inline
+from model.arrays import Arrays
+from model.tensors import InMemory
+from server.admission import (
+    Expectation,
+    inspect,
+    inspect_norms,
+    inspect_true_norm,
+    inspect_values,
+)
 
 EXPECTED = Expectation(
     study_digest="study",
@@ -19,12 +28,22 @@ EXPECTED = Expectation(
     num_steps=2,
     shapes={"a": (2, 3), "b": (1,)},
     needs_counts=False,
+    shard_values=4,
 )
+CHANGE = {"a": np.ones((2, 3), np.float32), "b": np.ones(1, np.float32)}
+
+
+def parcel_of(change: Arrays, *, encoding: Encoding = "fp32", shard_values: int = 4) -> Parcel:
+    """What describes a change."""
+    return pack_inline(InMemory(change), encoding, shard_values=shard_values)[0]
+
+
 GOOD = Update(
     study_digest="study",
     round_number=3,
     received_digest="weights",
-    change={"a": np.ones((2, 3), np.float32), "b": np.ones(1, np.float32)},
+    change=parcel_of(CHANGE),
+    norm=math.sqrt(7),
     num_steps=2,
     loss=0.5,
     held_out_loss=math.nan,
@@ -34,36 +53,37 @@ GOOD = Update(
 )
 
 
-def with_tensor(name: str, tensor: Any) -> Update:  # noqa: ANN401  also things that are no tensor of ours
-    return replace(GOOD, change={**GOOD.change, name: tensor})
-
-
-def spoilt(value: float) -> Update:
-    tensor = np.ones((2, 3), np.float32)
-    tensor[1, 2] = value
-    return with_tensor("a", tensor)
+def with_tensor(name: str, shape: tuple[int, ...]) -> Update:
+    return replace(GOOD, change=parcel_of({**CHANGE, name: np.ones(shape, np.float32)}))
 
 
 BAD: dict[str, tuple[Update, RefusalCode, str]] = {
-    "NaN": (spoilt(math.nan), RefusalCode.NOT_FINITE, "tensor a holds NaN or infinity"),
-    "infinity": (spoilt(math.inf), RefusalCode.NOT_FINITE, "tensor a holds NaN or infinity"),
-    "minus infinity": (spoilt(-math.inf), RefusalCode.NOT_FINITE, "tensor a holds NaN"),
+    "a norm that is NaN": (
+        replace(GOOD, norm=math.nan), RefusalCode.NOT_FINITE, "its change holds NaN or infinity",
+    ),
+    "an infinite norm": (
+        replace(GOOD, norm=math.inf), RefusalCode.NOT_FINITE, "its change holds NaN or infinity",
+    ),
+    "a negative norm": (
+        replace(GOOD, norm=-1.0), RefusalCode.NOT_FINITE, "its change holds NaN or infinity",
+    ),
     "a missing tensor": (
-        replace(GOOD, change={"a": GOOD.change["a"]}), RefusalCode.TENSORS, "tensor b is missing",
+        replace(GOOD, change=parcel_of({"a": CHANGE["a"]})), RefusalCode.TENSORS,
+        "tensor b is missing",
     ),
     "an unknown tensor": (
-        with_tensor("c", np.ones(1, np.float32)), RefusalCode.TENSORS, "tensor 'c' is not part of",
+        with_tensor("c", (1,)), RefusalCode.TENSORS, "tensor 'c' is not part of",
     ),
     "a wrong shape": (
-        with_tensor("a", np.ones((3, 2), np.float32)), RefusalCode.TENSORS,
-        "tensor a is float32 (3, 2), expected float32 (2, 3)",
+        with_tensor("a", (3, 2)), RefusalCode.TENSORS, "tensor a is (3, 2), expected (2, 3)",
     ),
-    "a wrong dtype": (
-        with_tensor("a", np.ones((2, 3))), RefusalCode.TENSORS,
-        "tensor a is float64 (2, 3), expected float32 (2, 3)",
+    "another encoding": (
+        replace(GOOD, change=parcel_of(CHANGE, encoding="bf16")), RefusalCode.TENSORS,
+        "its change comes as bf16 in shards of 4 values, expected fp32",
     ),
-    "foreign byte order": (
-        with_tensor("a", np.ones((2, 3), ">f4")), RefusalCode.TENSORS, "tensor a is >f4 (2, 3)",
+    "other shards": (
+        replace(GOOD, change=parcel_of(CHANGE, shard_values=8)), RefusalCode.TENSORS,
+        "in shards of 8 values, expected fp32 in shards of 4",
     ),
     "another round": (
         replace(GOOD, round_number=2), RefusalCode.STALE, "it answers round 2, this is round 3",
@@ -98,7 +118,7 @@ def test_an_update_that_does_not_fit_is_refused_with_code_and_reason(
 
 
 def test_a_tensors_foreign_name_is_quoted_short_and_harmless() -> None:
-    refusal = inspect(with_tensor("\x1b[2J" + "x" * 500, np.ones(1, np.float32)), EXPECTED)
+    refusal = inspect(with_tensor("\x1b[2J" + "x" * 500, (1,)), EXPECTED)
     assert refusal is not None
     assert refusal.reason.isprintable()
     assert len(refusal.reason) < 150
@@ -132,3 +152,29 @@ def test_earlier_changes_stand_in_where_a_round_has_no_majority() -> None:
 @given(st.dictionaries(st.text(), st.floats(0.0, 1e30), min_size=3), st.floats(1.01, 100.0))
 def test_more_than_half_of_a_cohort_always_passes(norms: dict[str, float], ratio: float) -> None:
     assert len(inspect_norms(norms, earlier=[], max_ratio=ratio)) <= len(norms) / 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_are_refused_with_the_name_of_their_tensor(
+    value: float,
+) -> None:
+    values = np.ones(6, np.float32)
+    assert inspect_values("a", values) is None
+    values[4] = value
+    refusal = inspect_values("a", values)
+    assert refusal is not None
+    assert (refusal.code, refusal.reason) == (
+        RefusalCode.NOT_FINITE,
+        "tensor a holds NaN or infinity",
+    )
+
+
+def test_a_change_has_to_have_the_norm_that_it_was_admitted_for() -> None:
+    assert inspect_true_norm(2.0, 4.0) is None
+    assert inspect_true_norm(2.0 * (1 + 1e-7), 4.0) is None
+    refusal = inspect_true_norm(1.0, 4.0)
+    assert refusal is not None
+    assert (refusal.code, refusal.reason) == (
+        RefusalCode.NORM,
+        "its change has norm 2, and it says 1",
+    )

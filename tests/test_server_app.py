@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from types import MethodType
 from typing import NoReturn, cast
 
 import pytest
@@ -11,12 +10,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.serverapp import Grid
 
 import server.app
-from federation.config import FullStage, LocalTraining, StudyConfig
+from federation.config import StudyConfig
 from federation.files import AlreadyRunning
-from server.aggregation import QuorumNotMet
+from federation.stages import FullStage, LocalTraining
+from model.tensors import InMemory
+from server.aggregation.shares import QuorumNotMet
 from server.app import conduct
 from server.hospitals import Hospitals
-from server.rounds import Diverged
+from server.next_round import Diverged
 from server.state import GlobalState
 from server.store import DamagedRound, StudyStore
 
@@ -70,7 +71,11 @@ def test_a_study_is_finished_only_after_its_models_are_written(
     seen: list[tuple[str, str, bool]] = []
     store = StudyStore.create(tmp_path, study_of(STAGE))
     store.set_fact("stopped", "an earlier run's reason")
-    monkeypatch.setattr(server.app, "run_study", lambda *_: GlobalState(round_number=1, weights={}))
+    monkeypatch.setattr(
+        server.app,
+        "run_study",
+        lambda *_: GlobalState(round_number=1, weights=InMemory({}), digest=""),
+    )
     monkeypatch.setattr(
         server.app,
         "export_models",
@@ -86,8 +91,7 @@ def test_a_study_is_finished_only_after_its_models_are_written(
 def test_hospitals_get_the_numbers_that_the_store_keeps(
     study_of: StudyOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def sees_two_hospitals(_: StudyStore, ask: MethodType, __: object) -> NoReturn:
-        hospitals = cast("Hospitals", ask.__self__)
+    def sees_two_hospitals(_: StudyStore, hospitals: Hospitals, __: object) -> NoReturn:
         told.extend(hospitals.number_site(site) for site in ("north", "east", "north"))
         raise QuorumNotMet(round_number=1, admitted=0, required=2)
 

@@ -15,7 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from federation.messages import CountsAnswer, CountsRequest, Refusal, RefusalCode, SiteCounts
 from federation.statistics import FILES, layout
-from federation.wire import pack_counts, unpack_counts_request
+from federation.wire.counts import pack_counts, unpack_counts_request
 from server.census import ABSENT, SILENT, ask_for_counts
 from server.mailbox import Mailbox
 

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
-import server.statistics
+import server.gathering
+import server.superlink
 import server.watch
-from federation.config import FullStage, LocalTraining, StudyConfig
+from federation.config import StudyConfig, load_study
 from federation.files import hold_lock
 from federation.messages import Refusal, RefusalCode
+from federation.stages import FullStage, LocalTraining
 from server.endpoint import LOCK_NAME, write_endpoint
-from server.state import GlobalState
-from server.store import Part, StudyStore
-from server.watch import StudyStopped
+from server.records import Part, Reached
+from server.store import StudyStore, all_studies
+from server.superlink import CoordinatorSettings
+from server.watch import StudyStopped, want
 
 Command = Callable[..., tuple[int, str, str]]
 Refused = Callable[..., str]
@@ -134,6 +137,78 @@ def test_run_of_a_finished_study_says_where_the_model_is(
     assert json.loads(line) == {"study": "toy", "rounds": 1, "model": str(store.folder / "model")}
 
 
+def test_run_detached_leaves_the_study_to_the_coordinator(
+    fedcxr: Command, study: Path, tmp_path: Path
+) -> None:
+    with hold_lock(tmp_path / LOCK_NAME):
+        announce(tmp_path)
+        code, out, err = fedcxr("coordinator", "run", study, "--state", tmp_path, "--detach")
+        assert (code, err) == (0, "")
+        assert out.startswith("toy: the coordinator runs it. See how it stands: ")
+        assert out.strip().endswith(f"coordinator status --state {tmp_path}")
+        (store,) = all_studies(tmp_path)
+        assert store.fact("wanted") == "yes"
+        code, out, _ = fedcxr("coordinator", "status", "--state", tmp_path, "--json")
+    (seen,) = json.loads(out)["studies"]
+    assert (code, seen["state"], seen["reason"]) == (0, "waiting", "its process is being started")
+
+
+def test_interrupting_run_ends_the_watching_alone_and_says_so(
+    fedcxr: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("server.watch.time.sleep", interrupt)
+    with hold_lock(tmp_path / LOCK_NAME):
+        announce(tmp_path)
+        code, _, err = fedcxr("coordinator", "run", study, "--state", tmp_path)
+    assert code == 130
+    assert len(err.splitlines()) == 1
+    assert err.startswith("toy goes on without being watched. To stop it, type: ")
+    assert err.strip().endswith(f"coordinator stop toy --state {tmp_path}")
+    (store,) = all_studies(tmp_path)
+    assert store.fact("wanted") == "yes"
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_stop_withdraws_a_study_also_while_no_coordinator_runs(
+    fedcxr: Command,
+    study: Path,
+    tmp_path: Path,
+    by_name: bool,  # noqa: FBT001
+) -> None:
+    store = StudyStore.create(tmp_path / "c", load_study(study))
+    want(store)
+    name = "toy" if by_name else study
+    code, out, err = fedcxr("coordinator", "stop", name, "--state", tmp_path / "c")
+    assert (code, err) == (0, "")
+    assert out.startswith("toy is stopped; finished rounds are kept.")
+    assert store.fact("wanted") == "no"
+    _, out, _ = fedcxr("coordinator", "status", "--state", tmp_path / "c")
+    assert "toy: withdrawn, round 1 of 1" in out
+
+
+def test_stop_of_a_study_that_is_not_there_names_those_that_are(
+    refused: Refused, study: Path, tmp_path: Path
+) -> None:
+    store = StudyStore.create(tmp_path, load_study(study))
+    message = refused("coordinator", "stop", "joy", "--state", tmp_path)
+    assert message.startswith("'joy' does not name one study of this coordinator: give its file")
+    assert store.folder.name in message
+
+
+def test_up_tells_its_programs_of_the_cap_on_scratch_and_of_the_bucket(
+    fedcxr: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[CoordinatorSettings] = []
+    monkeypatch.setattr(server.superlink, "serve", lambda settings, **_: given.append(settings))
+    options = ("--max-scratch", "2.5", "--bucket", "https://bucket.example.org/fedcxr")
+    assert fedcxr("coordinator", "up", "--state", tmp_path, *options)[0] == 0
+    assert given[0].max_scratch_bytes == 2_500_000_000
+    assert given[0].bucket == "https://bucket.example.org/fedcxr"
+
+
 def test_status_shows_studies_and_why_one_stopped(
     fedcxr: Command, study_of: StudyOf, tmp_path: Path
 ) -> None:
@@ -148,7 +223,7 @@ def test_status_shows_studies_and_why_one_stopped(
         assert "127.0.0.1:8443" in out
         assert "toy: stopped, round 1 of 1" in out
         assert "  round 1 has 1 of 2 hospitals" in out.splitlines()
-        assert "  north: refused 3 steps, 2 asked for" in out.splitlines()
+        assert "  north: refused, 00:00 ago 3 steps, 2 asked for" in out.splitlines()
         code, out, err = fedcxr("coordinator", "status", "--state", tmp_path, "--json")
     (line,) = out.splitlines()
     (study,) = json.loads(line)["studies"]
@@ -181,7 +256,7 @@ def test_statistics_prints_every_hospitals_part(
     fedcxr: Command, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusal = Refusal(code=RefusalCode.STATISTICS, reason="it does not share")
-    monkeypatch.setattr(server.statistics, "gather", lambda *_, **__: {"north": refusal})
+    monkeypatch.setattr(server.gathering, "gather", lambda *_, **__: {"north": refusal})
     code, out, err = fedcxr("coordinator", "statistics", study, "--state", tmp_path)
     assert (code, err) == (0, "")
     assert "north: not shared: it does not share" in out.splitlines()
@@ -191,12 +266,10 @@ def test_statistics_prints_every_hospitals_part(
 
 
 def finished(state: Path, study: Path) -> StudyStore:
-    from federation.config import load_study
-
     store = StudyStore.create(state, load_study(study))
-    reached = GlobalState(round_number=1, weights={})
     part = Part(number=1, site="a", attempt=1, state="admitted", loss=1.0)
     store.record(part)
-    store.commit(reached, stage=0, parts=[part], seconds=1.0)
+    store.open_round(1)
+    store.commit(Reached(number=1, digests={}, base_digest=""), [part], seconds=1.0)
     store.set_fact("finished", "now")
     return store

@@ -25,7 +25,7 @@ def through(
         behind = httpx.AsyncClient(
             base_url="https://superlink", transport=httpx.MockTransport(upstream)
         )
-        front = httpx.ASGITransport(app=gateway_app(behind))
+        front = httpx.ASGITransport(app=gateway_app(behind, blobs=()))
         async with httpx.AsyncClient(base_url="https://gateway", transport=front) as caller:
             return await caller.request(method, path, content=content, headers=headers)
 

@@ -15,25 +15,29 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-from federation.config import RoundRules
+from federation.config import ModelChoice, RoundRules, StudyConfig
 from federation.messages import Instruction, Refusal, RefusalCode, Update
-from federation.wire import pack_answer, unpack_instruction
+from federation.shipment import inline_shipment
+from federation.stages import FullStage, LocalTraining
+from federation.wire.rounds import pack_answer, unpack_instruction
 from server.countersign import Countersign
 from server.hospitals import Hospitals
 from server.mailbox import SECONDS_TO_SPARE
 from server.rounds import Answered, Asked, Event
 from server.store import StudyStore
 
-WEIGHTS = {"w": np.ones(4, np.float32)}
-BASE = {"b": np.ones(100, np.float32)}
+WEIGHTS = inline_shipment({"w": np.ones(4, np.float32)})
+BASE = inline_shipment({"b": np.ones(100, np.float32)})
 NO_NUMBERS: Mapping[str, int] = {}
 FULL = Instruction(study="{}", round_number=1, weights=WEIGHTS)
-LORA = Instruction(study="{}", round_number=1, weights=WEIGHTS, base=BASE, base_digest="digest")
+LORA = Instruction(study="{}", round_number=1, weights=WEIGHTS, base=BASE)
 UPDATE = Update(
-    study_digest="s",
+    study_digest="5" * 64,
     round_number=1,
-    received_digest="r",
-    change=WEIGHTS,
+    received_digest=WEIGHTS.digest,
+    change=WEIGHTS.parcel,
+    content=WEIGHTS.content,
+    norm=2.0,
     num_steps=1,
     loss=0.5,
     held_out_loss=0.5,
@@ -148,7 +152,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     fake = Clock()
     moved = SimpleNamespace(monotonic=fake.monotonic, sleep=fake.sleep)
-    monkeypatch.setattr("server.hospitals.time", moved)
+    monkeypatch.setattr("server.asking.time", moved)
     monkeypatch.setattr("server.mailbox.time", moved)
     return fake
 
@@ -166,13 +170,25 @@ def rules(num_sites: int, min_sites: int) -> RoundRules:
     )
 
 
+def study_with(rules: RoundRules) -> StudyConfig:
+    """A study of one round."""
+    local = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
+    return StudyConfig(
+        name="toy",
+        seed=1,
+        model=ModelChoice(size="tiny", image_size=16),
+        rounds=rules,
+        stages=(FullStage(kind="full", num_rounds=1, local=local),),
+    )
+
+
 def hospitals_of(
     grid: FakeGrid, num_sites: int, *, min_sites: int = 1, numbers: Mapping[str, int] = NO_NUMBERS
 ) -> Hospitals:
     nothing_seen = cast("StudyStore", SimpleNamespace(witnessed=lambda site: None))
     return Hospitals(
         grid=cast("Grid", grid),
-        rules=rules(num_sites, min_sites),
+        study=study_with(rules(num_sites, min_sites)),
         number_site=numbers.get,
         countersign=Countersign(store=nothing_seen, key=Ed25519PrivateKey.generate()),
     )
@@ -180,7 +196,19 @@ def hospitals_of(
 
 def talk(grid: FakeGrid, instruction: Instruction = FULL, *, min_sites: int = 1) -> list[Event]:
     hospitals = hospitals_of(grid, len(grid.behaviour), min_sites=min_sites)
-    return list(hospitals.ask(instruction))
+    return listen(hospitals, instruction)
+
+
+def listen(hospitals: Hospitals, instruction: Instruction) -> list[Event]:
+    """Everything that happens; every update counts."""
+    events: list[Event] = []
+
+    def num_admitted() -> int:
+        return sum(isinstance(answer, Update) for answer in answers(events).values())
+
+    for event in hospitals.ask(instruction, num_admitted):
+        events.append(event)  # noqa: PERF402  counted while they come
+    return events
 
 
 def answers(events: Iterable[Event]) -> dict[str, Update | Refusal]:
@@ -201,7 +229,7 @@ def test_every_connected_hospital_is_asked_once_and_heard() -> None:
 
 def test_every_hospital_is_told_its_own_number_and_no_others() -> None:
     grid = grid_of(a=trains, b=trains, c=trains)
-    list(hospitals_of(grid, 3, numbers={"b": 1, "a": 2}).ask(FULL))
+    listen(hospitals_of(grid, 3, numbers={"b": 1, "a": 2}), FULL)
     told = {site: unpack_instruction(message.content) for site, message in grid.sent}
     assert {site: told[site].site_number for site in told} == {"a": 2, "b": 1, "c": None}
 
@@ -337,7 +365,8 @@ def test_a_reply_in_another_protocol_is_a_refusal_that_says_what_to_do() -> None
 
 def carries_base(grid: FakeGrid) -> list[bool]:
     """For every message sent, whether the frozen model was in it."""
-    return [unpack_instruction(message.content).base is not None for _, message in grid.sent]
+    told = [unpack_instruction(message.content) for _, message in grid.sent]
+    return [each.base is not None and each.base.content is not None for each in told]
 
 
 def test_the_frozen_model_is_sent_until_a_hospital_has_answered_and_then_no_more() -> None:
@@ -346,7 +375,7 @@ def test_the_frozen_model_is_sent_until_a_hospital_has_answered_and_then_no_more
     bytes_down = [
         event.bytes_down
         for _ in range(3)
-        for event in hospitals.ask(LORA)
+        for event in listen(hospitals, LORA)
         if isinstance(event, Asked)
     ]
     assert carries_base(grid) == [True, False, False]
@@ -357,15 +386,15 @@ def test_a_hospital_that_refused_is_sent_the_frozen_model_again() -> None:
     grid = grid_of(a=one_after_the_other(refuses(RefusalCode.NO_CACHE), trains))
     hospitals = hospitals_of(grid, 1)
     for _ in range(2):
-        list(hospitals.ask(LORA))
+        listen(hospitals, LORA)
     assert carries_base(grid) == [True, True]
 
 
 def test_a_hospital_that_has_lost_the_frozen_model_gets_it_in_the_same_round() -> None:
     grid = grid_of(a=one_after_the_other(trains, refuses(RefusalCode.BASE_MISSING), trains))
     hospitals = hospitals_of(grid, 1)
-    list(hospitals.ask(LORA))
-    assert isinstance(answers(hospitals.ask(LORA))["a"], Update)
+    listen(hospitals, LORA)
+    assert isinstance(answers(listen(hospitals, LORA))["a"], Update)
     assert carries_base(grid) == [True, False, True]
 
 
@@ -387,5 +416,5 @@ def test_a_node_without_a_name_is_asked_for_it_once() -> None:
     grid = FakeGrid(behaviour={"": trains, "query": query}, online={""})
     hospitals = hospitals_of(grid, 1)
     for _ in range(2):
-        assert answers(hospitals.ask(FULL)).keys() == {"a"}
+        assert answers(listen(hospitals, FULL)).keys() == {"a"}
     assert questions == ["query.name"]

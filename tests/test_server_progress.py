@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from federation.config import FullStage, LocalTraining, StudyConfig
-from server.progress import PlainProgress, clock, headline, show_progress, table
-from server.state import GlobalState
+from federation.config import StudyConfig
+from federation.stages import FullStage, LocalTraining
+from server.progress import PlainProgress, clock, headline, last_sign, show_progress, table
+from server.records import Part, Reached
 from server.status import study_status
-from server.store import Part, StudyStore
+from server.store import StudyStore
+from server.watch import want
 
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
 FULL = FullStage(kind="full", num_rounds=3, local=LOCAL)
@@ -38,10 +40,15 @@ def store(study_of: Callable[..., StudyConfig], memory_path: Path) -> StudyStore
     return StudyStore.create(memory_path, study_of(FULL))
 
 
+def commit(store: StudyStore, part: Part, *, seconds: float) -> None:
+    store.open_round(1)
+    store.commit(Reached(number=1, digests={}, base_digest=""), [part], seconds=seconds)
+
+
 def finish_round(store: StudyStore) -> None:
     for part in (DONE, REFUSED):
         store.record(part)
-    store.commit(GlobalState(round_number=1, weights={}), stage=0, parts=[DONE], seconds=45.0)
+    commit(store, DONE, seconds=45.0)
 
 
 def shown(store: StudyStore) -> str:
@@ -71,8 +78,7 @@ def test_losses_that_stay_at_the_hospitals_are_not_mentioned(store: StudyStore) 
     lines: list[str] = []
     silent = replace(DONE, loss=math.nan, held_out_loss=math.nan, num_records=0, num_files=0)
     store.record(silent)
-    state = GlobalState(round_number=1, weights={})
-    store.commit(state, stage=0, parts=[silent], seconds=45.0)
+    commit(store, silent, seconds=45.0)
     PlainProgress(lines.append)(store)
     assert lines == ["round 1 of 3: 1 hospital, 2.0 MB down, 1.0 MB up, 01:30 left"]
 
@@ -84,6 +90,31 @@ def test_a_second_refusal_of_the_same_hospital_is_news(store: StudyStore) -> Non
         store.record(replace(REFUSED, attempt=attempt))
         progress(store)
     assert len(lines) == 2
+
+
+def test_why_a_study_waits_and_that_it_runs_again_is_said_once(store: StudyStore) -> None:
+    lines: list[str] = []
+    progress = PlainProgress(lines.append)
+    want(store)
+    for _ in range(3):
+        progress(store)
+    with store.lock():
+        progress(store)
+        progress(store)
+    assert lines == [
+        "toy: waiting: the coordinator is not running; start it with `fedcxr coordinator up`",
+        "toy: running",
+    ]
+
+
+def test_the_table_says_why_a_study_waits(store: StudyStore) -> None:
+    want(store)
+    assert "  the coordinator is not running; start it" in shown(store)
+
+
+def test_the_last_sign_of_a_hospital_is_told_if_it_is_known() -> None:
+    assert last_sign(replace(ASKED, time=100.0), 165.0) == ", 01:05 ago"
+    assert last_sign(ASKED, 165.0) == ""
 
 
 def test_without_a_terminal_progress_is_plain_lines(store: StudyStore) -> None:
@@ -99,7 +130,7 @@ def test_counts_that_are_not_shared_are_not_shown_as_zero(store: StudyStore) -> 
     part = replace(DONE, num_records=0, num_files=0)
     store.record(part)
     assert "not shared" in shown(store)
-    store.commit(GlobalState(round_number=1, weights={}), stage=0, parts=[part], seconds=1.0)
+    commit(store, part, seconds=1.0)
     PlainProgress(lines.append)(store)
     assert "usable" not in lines[0]
 
@@ -108,7 +139,7 @@ def test_counts_of_refused_hospitals_are_not_added_up(store: StudyStore) -> None
     lines: list[str] = []
     store.record(replace(REFUSED, num_records=1000, num_files=1000))
     store.record(DONE)
-    store.commit(GlobalState(round_number=1, weights={}), stage=0, parts=[DONE], seconds=1.0)
+    commit(store, DONE, seconds=1.0)
     PlainProgress(lines.append)(store)
     assert "481 of 490 files usable" in lines[1]
 

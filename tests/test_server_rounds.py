@@ -1,6 +1,7 @@
 """The round loop with functions for hospitals: what counts, what is tried again, and where it goes on."""
 
 import logging
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,23 +14,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from federation.config import (
-    FullStage,
-    LocalTraining,
-    LoraStage,
-    OuterStep,
-    StudyConfig,
-    parse_study,
-    study_digest,
-    study_json,
-)
+from federation.config import StudyConfig, parse_study, study_digest, study_json
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
+from federation.parcel import pack_inline
 from federation.schedule import trained_tensors
+from federation.shipment import open_content, open_inline
+from federation.stages import FullStage, LocalTraining, LoraStage, OuterStep
 from model.arrays import Arrays, digest_arrays
-from server.aggregation import QuorumNotMet
-from server.rounds import Answered, Ask, Asked, Diverged, Event, outliers, run_study
+from model.tensor_file import TensorFile, copy_tensors
+from model.tensors import InMemory, Tensors, as_tensors
+from server.aggregation.shares import QuorumNotMet
+from server.cohort import outliers
+from server.next_round import Diverged
+from server.records import Part
+from server.rounds import Answered, Asked, Event, run_study
 from server.state import GlobalState
-from server.store import Part, StudyStore
+from server.store import StudyStore
+from simulation.in_process import Ask, InProcess
 
 StudyOf = Callable[..., StudyConfig]
 Behave = Callable[[Instruction, str], Answer]
@@ -47,25 +48,33 @@ def drawn(shape: tuple[int, ...], *purpose: object) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def start(study: StudyConfig, stage: int, before: Arrays) -> Arrays:  # noqa: ARG001  a Start
+def first(study: StudyConfig, stage: int) -> Arrays:
     """First weights of a stage."""
     shapes = SHAPES[isinstance(study.stages[stage], LoraStage)]
     return {name: drawn(shape, "start", stage, name) for name, shape in shapes.items()}
 
 
+def start(study: StudyConfig, stage: int, before: Tensors | None, path: Path) -> Tensors:  # noqa: ARG001  a Start
+    """First weights of a stage, whatever the one before left."""
+    copy_tensors(path, first(study, stage))
+    return TensorFile(path)
+
+
 def honest(instruction: Instruction, site: str) -> Update:
     """What a hospital answers that does as it is told."""
     study = parse_study(instruction.study)
-    trained = trained_tensors(study, instruction.round_number, frozenset(instruction.weights))
-    received = digest_arrays(instruction.weights)
-    purpose = (site, instruction.round_number, received)
+    weights = open_inline(instruction.weights)
+    trained = trained_tensors(study, instruction.round_number, frozenset(weights))
+    purpose = (site, instruction.round_number, digest_arrays(weights))
+    change = {name: drawn(weights[name].shape, *purpose, name) for name in sorted(trained)}
+    parcel, content = pack_inline(InMemory(change), "fp32")
     return Update(
         study_digest=study_digest(study),
         round_number=instruction.round_number,
-        received_digest=received,
-        change={
-            name: drawn(instruction.weights[name].shape, *purpose, name) for name in sorted(trained)
-        },
+        received_digest=digest_arrays(weights),
+        change=parcel,
+        content=content,
+        norm=norm_of(change),
         num_steps=2,
         loss=0.5,
         held_out_loss=0.25,
@@ -73,6 +82,26 @@ def honest(instruction: Instruction, site: str) -> Update:
         num_records=10 + len(site),
         num_files=20,
     )
+
+
+def norm_of(change: Arrays) -> float:
+    """L2 norm, in float64."""
+    return math.sqrt(
+        sum(float(np.square(part, dtype=np.float64).sum()) for part in change.values())
+    )
+
+
+def change_of(answer: Answer) -> Tensors:
+    """What an update brings."""
+    assert isinstance(answer, Update)
+    assert answer.content is not None
+    return open_content(answer.change, answer.content)
+
+
+def with_change(update: Update, change: Arrays) -> Update:
+    """The same update with another change, and true to it."""
+    parcel, content = pack_inline(InMemory(change), "fp32")
+    return replace(update, change=parcel, content=content, norm=norm_of(change))
 
 
 def hospitals(sites: Sequence[str] = SITES, behave: Behave = honest) -> Ask:
@@ -94,11 +123,13 @@ def rogue(site: str, answer: Behave) -> Behave:
 def bits(state: GlobalState) -> str:
     """Digest of everything the study goes on from."""
     kinds = {"w": state.weights, "m": state.momentum, "a": state.average, "b": state.base}
-    return digest_arrays({f"{k}/{name}": t for k, ts in kinds.items() for name, t in ts.items()})
+    return digest_arrays(
+        {f"{k}/{name}": t for k, ts in kinds.items() for name, t in (ts or {}).items()}
+    )
 
 
 def new_run(folder: Path, study: StudyConfig, ask: Ask) -> GlobalState:
-    return run_study(StudyStore.create(folder, study), ask, start)
+    return run_study(StudyStore.create(folder, study), InProcess(ask), start)
 
 
 STAGES: dict[str, tuple[FullStage | LoraStage, ...]] = {
@@ -129,10 +160,8 @@ def test_a_full_round_without_outer_momentum_adds_the_mean_change(
         return seen[-1]
 
     state = new_run(memory_path, study, hospitals(behave=behave))
-    for name, before in start(study, 0, {}).items():
-        mean = np.mean(
-            [update.change[name] for update in seen if isinstance(update, Update)], axis=0
-        )
+    for name, before in first(study, 0).items():
+        mean = np.mean([change_of(update)[name] for update in seen], axis=0)
         np.testing.assert_allclose(state.weights[name], before + mean, atol=1e-6)
 
 
@@ -144,9 +173,9 @@ def test_one_factor_rests_bit_for_bit_in_each_round_of_the_alternating_rule(
 
     def behave(instruction: Instruction, site: str) -> Answer:
         answer = honest(instruction, site)
-        received.append(instruction.weights)
+        received.append(open_inline(instruction.weights))
         assert (
-            answer.change.keys()
+            answer.change.shapes.keys()
             == ({"w", "v"}, {B}, {A})[
                 0 if instruction.round_number == 1 else 1 + instruction.round_number % 2
             ]
@@ -171,8 +200,8 @@ def test_the_alternating_rule_gives_the_mean_of_the_sites_products_exactly(
         answer = honest(instruction, site)
         if instruction.round_number == study.num_rounds:
             ended = {
-                name: tensor.astype(np.float64) + answer.change.get(name, 0.0)
-                for name, tensor in instruction.weights.items()
+                name: tensor.astype(np.float64) + change_of(answer).get(name, 0.0)
+                for name, tensor in open_inline(instruction.weights).items()
             }
             products.append(ended[B] @ ended[A])
         return answer
@@ -186,7 +215,7 @@ def test_the_alternating_rule_gives_the_mean_of_the_sites_products_exactly(
 def spoilt(value: float) -> Behave:
     def behave(instruction: Instruction, site: str) -> Answer:
         update = honest(instruction, site)
-        return replace(update, change={**update.change, "w": np.full((2, 3), value, np.float32)})
+        return with_change(update, {**change_of(update), "w": np.full((2, 3), value, np.float32)})
 
     return behave
 
@@ -196,11 +225,12 @@ def changed(**fields: object) -> Behave:
 
 
 ROGUES: dict[str, tuple[Behave, RefusalCode, str]] = {
-    "NaN": (spoilt(np.nan), RefusalCode.NOT_FINITE, "tensor w "),
-    "infinity": (spoilt(np.inf), RefusalCode.NOT_FINITE, "tensor w "),
+    "NaN": (spoilt(np.nan), RefusalCode.NOT_FINITE, "holds NaN or infinity"),
+    "infinity": (spoilt(np.inf), RefusalCode.NOT_FINITE, "holds NaN or infinity"),
     "a norm of 1e30": (spoilt(1e30), RefusalCode.NORM, "norm 2.45e+30"),
     "a missing tensor": (
-        changed(change={"w": np.ones((2, 3), np.float32)}), RefusalCode.TENSORS, "tensor v ",
+        lambda instruction, site: with_change(honest(instruction, site), {"w": drawn((2, 3))}),
+        RefusalCode.TENSORS, "tensor v ",
     ),
     "another round": (changed(round_number=9), RefusalCode.STALE, "round 9"),
     "other weights": (changed(received_digest="x"), RefusalCode.STALE, "other weights"),
@@ -220,7 +250,7 @@ def test_a_refused_update_names_site_and_reason_and_does_not_move_a_bit(
     study = study_of(replace(FULL, num_rounds=2), num_sites=4)
     ask = hospitals([*SITES, "rogue"], rogue("rogue", answer))
     store = StudyStore.create(memory_path / "with", study)
-    assert bits(run_study(store, ask, start)) == bits(
+    assert bits(run_study(store, InProcess(ask), start)) == bits(
         new_run(memory_path / "without", study, hospitals())
     )
     refused = [part for part in store.parts() if part.state == "refused"]
@@ -236,7 +266,7 @@ def test_what_a_round_says_about_its_hospitals_is_kept(
     study_of: StudyOf, memory_path: Path
 ) -> None:
     store = StudyStore.create(memory_path, study_of(replace(FULL, num_rounds=1)))
-    run_study(store, hospitals(), start)
+    run_study(store, InProcess(hospitals()), start)
     (part, *others) = store.parts()
     assert len(others) == 2
     assert (part.site, part.state, part.attempt) == ("a", "admitted", 1)
@@ -255,7 +285,7 @@ def test_a_hospital_that_is_asked_twice_received_the_bytes_twice(
         yield Answered(site="a", answer=honest(instruction, "a"))
 
     store = StudyStore.create(memory_path, study_of(replace(FULL, num_rounds=1), min_sites=1))
-    run_study(store, ask, start)
+    run_study(store, InProcess(ask), start)
     assert [part.bytes_down for part in store.parts()] == [100]
 
 
@@ -270,7 +300,7 @@ def test_a_round_without_quorum_is_tried_as_often_as_the_study_allows_and_commit
 
     store = StudyStore.create(memory_path, study_of(FULL, max_attempts=4))
     with pytest.raises(QuorumNotMet, match="round 1 has 1 admitted updates of at least 2"):
-        run_study(store, hospitals(behave=behave), start)
+        run_study(store, InProcess(hospitals(behave=behave)), start)
     assert asked == list(SITES) * 4
     assert store.load_state() is None
     assert list((store.folder / "rounds").iterdir()) == []
@@ -288,7 +318,7 @@ def test_a_study_that_missed_its_quorum_goes_on_when_it_is_run_again(
 
     store = StudyStore.create(memory_path / "stopped", study)
     with pytest.raises(QuorumNotMet):
-        run_study(store, hospitals(behave=behave), start)
+        run_study(store, InProcess(hospitals(behave=behave)), start)
     resumed = bits(new_run(memory_path / "stopped", study, hospitals()))
     assert resumed == bits(new_run(memory_path / "calm", study, hospitals()))
 
@@ -302,7 +332,7 @@ def test_a_hospital_of_an_earlier_attempt_is_no_part_of_the_round(
         return hospitals(next(attempts))(instruction)
 
     store = StudyStore.create(memory_path, study_of(replace(FULL, num_rounds=1)))
-    run_study(store, ask, start)
+    run_study(store, InProcess(ask), start)
     assert [(part.site, part.attempt) for part in store.parts()] == [("a", 2), ("b", 2)]
 
 
@@ -355,7 +385,8 @@ root, folder, study = sys.argv[1:]
 sys.path[:0] = [root, root + "/tests"]
 from federation.config import parse_study
 from server.rounds import run_study
-from server.store import Part, StudyStore
+from server.store import StudyStore
+from simulation.in_process import InProcess
 from test_server_rounds import hospitals, start
 
 def mortal(function, lives):
@@ -371,15 +402,19 @@ def arm(lives):
     StudyStore._execute = mortal(StudyStore._execute, lives)
 
 def live_once(number):
-    commit = StudyStore.commit
-    def mortal_commit(self, state, **facts):
-        if state.round_number == 3:
+    open_round, commit = StudyStore.open_round, StudyStore.commit
+    def mortal_open(self, round_number):
+        if round_number == 3:
             arm(itertools.count(number, -1))
-        commit(self, state, **facts)
-        if state.round_number == 3:
+        return open_round(self, round_number)
+    def last_commit(self, reached, parts, **facts):
+        commit(self, reached, parts, **facts)
+        if reached.number == 3:
             os._exit(0)
-    StudyStore.commit = mortal_commit
-    run_study(StudyStore.create(Path(folder, str(number)), parse_study(study)), hospitals(), start)
+    StudyStore.open_round, StudyStore.commit = mortal_open, last_commit
+    run_study(
+        StudyStore.create(Path(folder, str(number)), parse_study(study)), InProcess(hospitals()), start
+    )
 
 for number in itertools.count():
     if not os.fork():
@@ -412,13 +447,15 @@ def test_a_study_killed_anywhere_in_a_commit_ends_with_the_bits_of_an_undisturbe
 
 def test_the_moving_average_follows_the_weights(study_of: StudyOf, memory_path: Path) -> None:
     study = study_of(replace(FULL, num_rounds=2, ema_decay=0.75))
-    first = new_run(
+    one = new_run(
         memory_path / "1", study_of(replace(FULL, num_rounds=1, ema_decay=0.75)), hospitals()
     )
     second = new_run(memory_path / "2", study, hospitals())
-    assert digest_arrays(first.average) == digest_arrays(first.weights)
-    wanted = 0.75 * first.weights["w"] + 0.25 * second.weights["w"]
-    assert first.weights["w"].tobytes() != second.weights["w"].tobytes()
+    assert one.average is not None
+    assert second.average is not None
+    assert digest_arrays(one.average) == digest_arrays(one.weights)
+    wanted = 0.75 * one.weights["w"] + 0.25 * second.weights["w"]
+    assert one.weights["w"].tobytes() != second.weights["w"].tobytes()
     np.testing.assert_allclose(second.average["w"], wanted, rtol=1e-5)
 
 
@@ -438,8 +475,12 @@ def test_an_adapter_stage_freezes_the_average_and_names_its_digest(
         ""
     }
     late = [instruction for instruction in seen if instruction.round_number > 2]
-    assert {instruction.base_digest for instruction in late} == {digest_arrays(base)}
-    assert all(digest_arrays(instruction.base or {}) == digest_arrays(base) for instruction in late)
+    assert {instruction.base_digest for instruction in late} == {digest_arrays(base or {})}
+    assert base is not None
+    assert state.base is not None
+    for instruction in late:
+        assert instruction.base is not None
+        assert digest_arrays(open_inline(instruction.base)) == digest_arrays(base)
     assert digest_arrays(state.base) == digest_arrays(base)
 
 
@@ -449,14 +490,16 @@ def test_a_second_full_stage_starts_without_the_momentum_of_the_first(
     one = replace(FULL, num_rounds=2, outer=OuterStep(learning_rate=0.7, momentum=0.9))
     study = study_of(one, replace(one, num_rounds=1))
 
-    def go_on(study: StudyConfig, stage: int, before: Arrays) -> Arrays:
-        return before or start(study, stage, before)
+    def go_on(study: StudyConfig, stage: int, before: Tensors | None, path: Path) -> Tensors:
+        return before or start(study, stage, before, path)
 
-    state = run_study(StudyStore.create(memory_path / "2", study), hospitals(), go_on)
-    before = run_study(StudyStore.create(memory_path / "1", study_of(one)), hospitals(), go_on)
+    calm = InProcess(hospitals())
+    state = run_study(StudyStore.create(memory_path / "2", study), calm, go_on)
+    before = run_study(StudyStore.create(memory_path / "1", study_of(one)), calm, go_on)
     change = np.mean(
         [drawn((2, 3), site, 3, digest_arrays(before.weights), "w") for site in SITES], axis=0
     )
+    assert state.momentum is not None
     np.testing.assert_allclose(state.momentum["w"], change, atol=1e-6)
 
 
@@ -474,13 +517,13 @@ def test_changes_that_would_make_the_model_infinite_are_never_committed(
 ) -> None:
     def explode(instruction: Instruction, site: str) -> Update:
         update = honest(instruction, site)
-        largest = {name: np.full_like(part, 3e38) for name, part in update.change.items()}
-        return replace(update, change=largest)
+        largest = {name: np.full_like(part, 3e38) for name, part in change_of(update).items()}
+        return with_change(update, largest)
 
     stage = replace(FULL, outer=OuterStep(learning_rate=2.0))
     store = StudyStore.create(memory_path, study_of(stage, num_sites=1, min_sites=1))
     with pytest.raises(Diverged, match="lower the learning rate"):
-        run_study(store, hospitals(("a",), explode), start)
+        run_study(store, InProcess(hospitals(("a",), explode)), start)
     assert store.rounds() == []
 
 
@@ -490,11 +533,11 @@ def test_two_hospitals_are_held_against_earlier_changes_of_the_same_factor_alone
     def larger_in_even_rounds(instruction: Instruction, site: str) -> Update:
         update = honest(instruction, site)
         scale = np.float32(100.0 if instruction.round_number % 2 == 1 else 1.0)
-        return replace(update, change={name: scale * part for name, part in update.change.items()})
+        return with_change(update, {n: scale * part for n, part in change_of(update).items()})
 
     stages = (replace(FULL, num_rounds=1), replace(LORA, rule="alternate"))
     store = StudyStore.create(memory_path, study_of(*stages, num_sites=2, min_sites=2))
-    run_study(store, hospitals(("a", "b"), larger_in_even_rounds), start)
+    run_study(store, InProcess(hospitals(("a", "b"), larger_in_even_rounds)), start)
     assert [record.num_sites for record in store.rounds()] == [2, 2, 2, 2, 2]
 
 
@@ -513,5 +556,6 @@ def test_a_refused_change_is_no_measure_for_later_ones(
     ):
         store.record(Part(number=1, site=site, attempt=1, state=state, norm=norm))
     now = {"a": Part(number=2, site="a", attempt=1, state="admitted", norm=50.0)}
-    reached = GlobalState(round_number=1, weights={"w": np.zeros(1, np.float32)})
+    weights = as_tensors({"w": np.zeros(1, np.float32)})
+    reached = GlobalState(round_number=1, weights=weights, digest="")
     assert outliers(store, reached, now).keys() == {"a"}

@@ -9,22 +9,17 @@ import pytest
 from flwr.serverapp import Grid
 
 import server.app
-import server.statistics
-from federation.config import FullStage, LocalTraining, StudyConfig, study_digest
+import server.gathering
+from federation.config import StudyConfig, study_digest
 from federation.files import AlreadyRunning, hold_lock
 from federation.messages import CountsAnswer, CountsRequest, Refusal, RefusalCode, SiteCounts
+from federation.stages import FullStage, LocalTraining
 from federation.statistics import FILES, layout
 from model.conditioning import FINDINGS
 from server.app import take_census
 from server.control import ControlRefused
-from server.statistics import (
-    NobodyToAsk,
-    NotAnswered,
-    gather,
-    read_question,
-    statistics_folder,
-    write_answers,
-)
+from server.gathering import NobodyToAsk, NotAnswered, gather
+from server.statistics import read_question, statistics_folder, write_answers
 
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
 STAGE = FullStage(kind="full", num_rounds=1, local=LOCAL)
@@ -69,11 +64,11 @@ def flower(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise word
         return str(word)
 
-    monkeypatch.setattr(server.statistics, "submit_run", submit)
-    monkeypatch.setattr(server.statistics, "run_status", status)
-    monkeypatch.setattr(server.statistics, "registered_sites", lambda _: seen.sites)
-    monkeypatch.setattr(server.statistics, "POLL_SECONDS", 0.002)
-    monkeypatch.setattr(server.statistics, "CHECK_SECONDS", 0.004)
+    monkeypatch.setattr(server.gathering, "submit_run", submit)
+    monkeypatch.setattr(server.gathering, "run_status", status)
+    monkeypatch.setattr(server.gathering, "registered_sites", lambda _: seen.sites)
+    monkeypatch.setattr(server.gathering, "POLL_SECONDS", 0.002)
+    monkeypatch.setattr(server.gathering, "CHECK_SECONDS", 0.004)
     return seen
 
 
@@ -99,7 +94,7 @@ def test_answers_to_an_earlier_question_do_not_count(
     flower.run = answers
     gather(tmp_path, study, wait_seconds=1.0)
     flower.run, flower.status = lambda _: None, iter(["running", "finished:failed"])
-    with pytest.raises(NotAnswered, match=r"ended without a result: read .*/logs/superexec.log"):
+    with pytest.raises(NotAnswered, match=r"ended without a result: read .*/logs/study.log"):
         gather(tmp_path, study, wait_seconds=1.0)
 
 
@@ -111,7 +106,7 @@ def test_answers_of_a_run_that_ended_between_two_looks_are_found(
         answers(statistics_folder(state_path, study_digest(study)))
         return "finished:completed"
 
-    monkeypatch.setattr(server.statistics, "run_status", ends)
+    monkeypatch.setattr(server.gathering, "run_status", ends)
     assert gather(tmp_path, study, wait_seconds=1.0) == ANSWERS
 
 
@@ -126,7 +121,7 @@ def test_a_coordinator_that_is_restarting_is_asked_again(
 def test_a_run_that_says_nothing_is_given_up(
     study: StudyConfig, flower: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.statistics, "START_SECONDS", 0.02)
+    monkeypatch.setattr(server.gathering, "START_SECONDS", 0.02)
     flower.status = iter(["running"] * 1000)
     with pytest.raises(NotAnswered):
         gather(tmp_path, study, wait_seconds=0.02)

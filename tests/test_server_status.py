@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from federation.config import FullStage, LocalTraining, LoraStage, StudyConfig
-from server.state import GlobalState
+from federation.config import StudyConfig
+from federation.files import hold_lock
+from federation.stages import FullStage, LocalTraining, LoraStage
+from server.endpoint import LOCK_NAME
+from server.records import Part, Reached
 from server.status import study_status
-from server.store import Part, StudyStore
+from server.store import StudyStore
+from server.watch import want
 
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
 FULL = FullStage(kind="full", num_rounds=8, local=LOCAL)
@@ -26,11 +30,11 @@ def commit(store: StudyStore, *, seconds: float = 1.0) -> None:
         number=number, site="a", attempt=1, state="admitted", bytes_down=10**6, bytes_up=500_000
     )
     store.record(part)
-    state = GlobalState(round_number=number, weights={})
-    store.commit(state, stage=store.study.stage_of(number)[0], parts=[part], seconds=seconds)
+    store.open_round(number)
+    store.commit(Reached(number=number, digests={}, base_digest=""), [part], seconds=seconds)
 
 
-def test_a_study_that_nobody_runs_is_idle(store: StudyStore) -> None:
+def test_a_study_that_nobody_asked_for_is_idle(store: StudyStore) -> None:
     status = study_status(store)
     assert (status.state, status.committed, status.current, status.stage) == ("idle", 0, 1, "full")
     assert status.seconds_left is None
@@ -47,6 +51,44 @@ def test_a_study_that_waits_for_a_person_says_why(store: StudyStore) -> None:
     store.set_fact("stopped", "too few hospitals")
     status = study_status(store)
     assert (status.state, status.reason) == ("stopped", "too few hospitals")
+
+
+def state_of(store: StudyStore) -> tuple[str, str]:
+    status = study_status(store)
+    return status.state, status.reason
+
+
+def test_a_wanted_study_without_a_process_waits_and_says_why(
+    store: StudyStore, memory_path: Path
+) -> None:
+    want(store)
+    reason = "the coordinator is not running; start it with `fedcxr coordinator up`"
+    assert state_of(store) == ("waiting", reason)
+    with hold_lock(memory_path / LOCK_NAME):
+        assert state_of(store) == ("waiting", "its process is being started")
+        store.set_fact("waiting", "the next run begins at 10:00:00 UTC")
+        assert state_of(store) == ("waiting", "the next run begins at 10:00:00 UTC")
+        with store.lock():
+            assert state_of(store) == ("running", "")
+    assert state_of(store) == ("waiting", reason)
+
+
+def test_a_study_without_room_waits_for_room_and_for_nobody(store: StudyStore) -> None:
+    want(store)
+    store.set_fact("stopped", "40 GB are missing")
+    assert state_of(store) == ("stopped", "40 GB are missing")
+    store.set_fact("stopped_for", "room")
+    assert state_of(store) == ("waiting", "40 GB are missing")
+
+
+def test_a_study_that_a_person_stopped_is_withdrawn_once_its_process_is_gone(
+    store: StudyStore,
+) -> None:
+    want(store)
+    store.set_fact("wanted", "no")
+    with store.lock():
+        assert study_status(store).state == "running"
+    assert state_of(store) == ("withdrawn", "type `fedcxr coordinator run` to take it up again")
 
 
 def test_a_finished_study_is_finished(store: StudyStore) -> None:

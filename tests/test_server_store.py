@@ -1,26 +1,23 @@
 """A study's durable record: exactly one outcome per round, whenever the process dies."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from federation.config import FullStage, LocalTraining, LoraStage, StudyConfig, study_digest
+from federation.config import StudyConfig, study_digest
 from federation.files import AlreadyRunning
+from federation.stages import FullStage, LocalTraining, LoraStage
 from model.arrays import Arrays, digest_arrays
 from model.conditioning import NUM_SITES
+from model.tensor_file import copy_tensors
+from server.records import Part, Reached
+from server.round_files import state_path
 from server.state import GlobalState
-from server.store import (
-    TENSORS,
-    DamagedRound,
-    Part,
-    StudyStore,
-    all_studies,
-    find_study,
-)
+from server.store import DamagedRound, StudyStore, all_studies, find_study
 
 StudyOf = Callable[..., StudyConfig]
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
@@ -33,31 +30,34 @@ def tensors(seed: int) -> Arrays:
     return {"w": rng.normal(size=(2, 3)).astype(np.float32)}
 
 
-def state_after(number: int) -> GlobalState:
-    return GlobalState(
-        round_number=number,
-        weights=tensors(number),
-        momentum=tensors(100 + number),
-        average=tensors(200 + number),
-        base=tensors(300 + number),
-        base_digest=f"base of {number}",
-    )
+KINDS = ("weights", "momentum", "variance", "average")
 
 
-def commit(store: StudyStore, number: int) -> None:
+def files_of(number: int) -> dict[str, Arrays]:
+    """What a round leaves behind."""
+    return {kind: tensors(1000 * index + number) for index, kind in enumerate(KINDS)}
+
+
+def commit(store: StudyStore, number: int, parts: Sequence[Part] = ()) -> None:
+    folder, digests = store.open_round(number), {}
+    for kind, arrays in files_of(number).items():
+        digests[kind] = copy_tensors(state_path(folder, kind), arrays)
     stage, _ = store.study.stage_of(number)
-    store.commit(state_after(number), stage=stage, parts=[], seconds=1.0)
+    base = f"base of {number}" if stage else ""
+    reached = Reached(number=number, digests=digests, base_digest=base)
+    store.commit(reached, parts, seconds=1.0)
 
 
-def same(one: GlobalState | None, two: GlobalState) -> bool:
-    """Whether two states agree in every bit."""
+def is_after(state: GlobalState | None, number: int) -> bool:
+    """Whether a state is what a round left behind, in every bit."""
     return (
-        one is not None
+        state is not None
+        and state.round_number == number
+        and state.digest == digest_arrays(state.weights)
         and all(
-            digest_arrays(getattr(one, name)) == digest_arrays(getattr(two, name))
-            for name in TENSORS
+            digest_arrays(getattr(state, kind)) == digest_arrays(arrays)
+            for kind, arrays in files_of(number).items()
         )
-        and (one.round_number, one.base_digest) == (two.round_number, two.base_digest)
     )
 
 
@@ -74,12 +74,12 @@ def test_a_committed_round_comes_back_bit_for_bit(store: StudyStore) -> None:
     for number in (1, 2):
         commit(store, number)
     again = StudyStore(store.folder)
-    assert same(again.load_state(), state_after(2))
+    assert is_after(again.load_state(), 2)
 
 
 def test_creating_a_study_again_keeps_what_it_has(store: StudyStore, memory_path: Path) -> None:
     commit(store, 1)
-    assert same(StudyStore.create(memory_path, store.study).load_state(), state_after(1))
+    assert is_after(StudyStore.create(memory_path, store.study).load_state(), 1)
 
 
 def test_another_study_has_a_folder_of_its_own(
@@ -103,7 +103,7 @@ def test_a_study_that_is_being_created_is_not_listed_before_it_is_whole(
     assert all_studies(memory_path) == []
 
 
-@pytest.mark.parametrize("kind", TENSORS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut short", "gone"])
 def test_damaged_tensors_of_the_last_round_are_noticed(
     store: StudyStore, kind: str, damage: str
@@ -127,7 +127,7 @@ def test_old_rounds_are_forgotten_but_the_ends_of_stages_stay(store: StudyStore)
         commit(store, number)
         kept.append(sorted(int(path.name) for path in (store.folder / "rounds").iterdir()))
     assert kept == [[1], [1, 2], [2, 3], [3, 4], [4, 5], [4, 5, 6], [4, 6, 7]]
-    assert same(store.stage_end(0), state_after(4))
+    assert is_after(store.stage_end(0), 4)
     assert [record.number for record in store.rounds()] == list(range(1, 8))
 
 
@@ -156,11 +156,24 @@ def test_forgetting_a_rounds_parts_leaves_those_of_other_rounds(store: StudyStor
     assert [part.number for part in store.parts()] == [1]
 
 
-def test_changes_are_kept_until_they_are_cleared(store: StudyStore) -> None:
-    store.keep_change("a", tensors(1))
-    assert digest_arrays(store.load_change("a")) == digest_arrays(tensors(1))
-    store.clear_changes()
+def test_what_is_not_committed_takes_no_room_once_it_is_abandoned(store: StudyStore) -> None:
+    commit(store, 1)
+    copy_tensors(state_path(store.open_round(2), "weights"), tensors(1))
+    store.scratch_path("a").write_bytes(b"shards")
+    store.abandon_round()
+    assert [path.name for path in (store.folder / "rounds").iterdir()] == ["00001"]
     assert list((store.folder / "scratch").iterdir()) == []
+    assert is_after(store.load_state(), 1)
+
+
+def test_the_model_under_an_adapter_is_what_the_stage_before_ended_with(store: StudyStore) -> None:
+    for number in range(1, 6):
+        commit(store, number)
+    state = store.load_state()
+    assert state is not None
+    assert state.base is not None
+    assert digest_arrays(state.base) == digest_arrays(files_of(4)["average"])
+    assert state.base_digest == "base of 5"
 
 
 def test_the_mean_loss_is_that_of_the_sites_that_have_one(store: StudyStore) -> None:
@@ -168,7 +181,7 @@ def test_the_mean_loss_is_that_of_the_sites_that_have_one(store: StudyStore) -> 
         Part(number=1, site="a", attempt=1, state="admitted", loss=1.0, held_out_loss=float("nan")),
         Part(number=1, site="b", attempt=1, state="admitted", loss=3.0),
     ]
-    store.commit(state_after(1), stage=0, parts=parts, seconds=1.0)
+    commit(store, 1, parts)
     assert [(record.loss, record.held_out_loss) for record in store.rounds()] == [(2.0, None)]
 
 
@@ -207,3 +220,24 @@ def test_a_hospital_beyond_the_last_number_has_none(store: StudyStore) -> None:
     assert [store.number_site(site) for site in sites] == [*range(1, NUM_SITES + 1), None, None]
     assert store.number_site(sites[-1]) is None
     assert store.number_site(sites[0]) == 1
+
+
+def test_what_a_commit_cut_short_left_is_freed(
+    store: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        commit(store, number)
+    with monkeypatch.context() as killed:
+        killed.setattr(StudyStore, "_forget_old_rounds", lambda *_: None)
+        commit(store, 3)  # killed right after its row
+    with monkeypatch.context() as killed:
+        killed.setattr(StudyStore, "_execute", interrupt)
+        with pytest.raises(InterruptedError):
+            commit(store, 4)  # killed right before it
+    store.abandon_round()
+    assert sorted(path.name for path in (store.folder / "rounds").iterdir()) == ["00002", "00003"]
+    assert is_after(store.load_state(), 3)
+
+
+def interrupt(*_: object) -> None:
+    raise InterruptedError

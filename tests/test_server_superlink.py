@@ -69,6 +69,16 @@ def test_a_coordinator_told_to_stop_at_once_leaves_no_announcement(tmp_path: Pat
     assert not (tmp_path / "endpoint.json").exists()
 
 
+def test_a_bundle_that_a_crash_tore_is_not_run_by_the_next_start(tmp_path: Path) -> None:
+    torn = tmp_path / "flower" / "apps" / "fedcxr.fedcxr.0.1.0.79d38fb7" / "pyproject.toml"
+    torn.parent.mkdir(parents=True)
+    torn.touch()
+    stop = threading.Event()
+    stop.set()
+    serve(settings(tmp_path), ready=lambda _: None, stop=stop)
+    assert not torn.exists()
+
+
 def test_the_authoritys_certificate_is_shared_and_its_key_is_not(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()

@@ -12,11 +12,18 @@ from torch import Tensor, nn
 from client.cache.records import Records, join, open_cache
 from client.config import SiteConfig
 from client.training import train_locally
-from federation.config import FullStage, LocalTraining, OuterStep, StudyConfig
+from federation.config import StudyConfig
 from federation.schedule import derive_seed
+from federation.stages import FullStage, LocalTraining, OuterStep
 from model.arrays import Arrays, load_arrays
-from server.start import starting_weights
-from simulation.alone import Alternative, build_network, keep_trained, loss_on, train_alone
+from simulation.alone import (
+    Alternative,
+    build_network,
+    fresh_weights,
+    keep_trained,
+    loss_on,
+    train_alone,
+)
 
 StudyOf = Callable[..., StudyConfig]
 Hospital = Callable[..., SiteConfig]
@@ -37,7 +44,7 @@ def assert_same(one: Arrays, other: Arrays) -> None:
 
 def by_hand(study: StudyConfig, records: Records, *, forget_after: int) -> Arrays:
     """Round after round, each a change on top of the last; the optimizer forgets after one of them."""
-    weights: Arrays = starting_weights(study, 0, {})
+    weights = fresh_weights(study)
     state: Arrays = {}
     for number in range(1, study.num_rounds + 1):
         _, stage = study.stage_of(number)

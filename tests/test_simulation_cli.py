@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 import simulation.run
-from server.store import RoundRecord, StudyStore
+from server.records import RoundRecord
+from server.store import StudyStore
 from simulation.config import load_simulation
 from simulation.layout import Layout
 

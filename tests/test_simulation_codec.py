@@ -16,23 +16,17 @@ from client.cache.records import open_cache
 from client.config import SiteConfig
 from client.rounds import answer
 from client.training_records import EncodedRecords
-from federation.config import (
-    Autoencoder,
-    FullStage,
-    LocalTraining,
-    ModelChoice,
-    StudyConfig,
-    study_json,
-)
+from federation.config import Autoencoder, ModelChoice, StudyConfig, study_json
 from federation.messages import Instruction, Refusal, RefusalCode, Update
-from model.arrays import digest_arrays
+from federation.shipment import inline_shipment
+from federation.stages import FullStage, LocalTraining
 from model.checkpoint import load_model
 from model.codec.autoencoder_folder import read_folder
 from model.codec.diffusers_codec import DiffusersCodec
 from model.codec.pixel import PixelCodec
 from server.export import model_path
-from server.start import starting_weights
 from server.store import StudyStore
+from simulation.alone import fresh_weights
 from simulation.config import SimulationConfig, load_simulation
 from simulation.layout import Layout
 from simulation.prepare import FolderMissing, prepare
@@ -86,9 +80,8 @@ def study(plan: SimulationConfig) -> StudyConfig:
 
 
 def _instruction(study: StudyConfig) -> Instruction:
-    return Instruction(
-        study=study_json(study), round_number=1, weights=starting_weights(study, 0, {})
-    )
+    weights = inline_shipment(fresh_weights(study))
+    return Instruction(study=study_json(study), round_number=1, weights=weights)
 
 
 def _refused(site: SiteConfig, study: StudyConfig) -> str:
@@ -182,7 +175,7 @@ def test_a_hospital_with_an_autoencoder_takes_part_in_a_study_of_pixels(
     assert isinstance(found, Update)
     without = answer(make_hospital(memory_path / "other", "ab"), _instruction(pixels))
     assert isinstance(without, Update)
-    assert digest_arrays(found.change) == digest_arrays(without.change)
+    assert found.change == without.change
 
 
 def test_a_simulation_has_an_autoencoder_if_its_study_does(

@@ -13,9 +13,8 @@ from client.cache.records import open_cache
 from federation.schedule import derive_seed
 from model.arrays import load_arrays
 from model.generate import open_generator
-from server.start import starting_weights
 from server.store import StudyStore
-from simulation.alone import build_network, loss_on, train_alone
+from simulation.alone import build_network, fresh_weights, loss_on, train_alone
 from simulation.compare import POOLED, Comparison, compare, train_alternatives
 from simulation.config import SimulationConfig
 from simulation.layout import Layout
@@ -72,7 +71,7 @@ def test_every_loss_is_of_the_model_it_is_said_to_be_of(
 
     model = open_generator(out / "model").network
     adapted = open_generator(out / "model", out / "adapter").network
-    start = build_network(study, starting_weights(study, 0, {}))
+    start = build_network(study, fresh_weights(study))
     assert said.untrained == loss_on(start, held_out, seed=seed)
     assert said.federated == loss_on(model, held_out, seed=seed)
     assert said.adapted == loss_on(adapted, held_out, seed=seed)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import simulation.ray_engine
-from federation.config import FullStage, LocalTraining, study_json
+from federation.config import study_json
+from federation.stages import FullStage, LocalTraining
 from server.store import StudyStore
 from simulation.config import SimulationConfig
 from simulation.layout import Layout

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from server.store import Part, StudyStore
+from server.records import Part
+from server.store import StudyStore
 from simulation.config import SimulationConfig
 from simulation.layout import Layout
 from simulation.report import write_report

@@ -12,9 +12,10 @@ import torch
 
 from model.adapter import initial_adapter
 from model.arrays import Arrays, digest_arrays
-from model.checkpoint import load_model, save_model
+from model.checkpoint import load_model
 from model.conditioning import Schema
 from model.config import AdapterConfig, model_config
+from model.folder import save_model
 from model.generate import open_generator, usual_sampling
 from model.guidance import Guidance
 from model.manifest import Manifest

@@ -15,7 +15,7 @@ from client.dicom.outcome import Radiograph
 from client.dicom.policy import ReadPolicy
 from client.dicom.reader import read_file
 from model.arrays import Arrays
-from model.checkpoint import save_model
+from model.folder import save_model
 from model.manifest import Manifest
 from synthesis.editing.consequences import Consequences
 

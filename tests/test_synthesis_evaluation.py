@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from client.cache.layout import CacheMissing
 from client.tally import Tally
 from model.arrays import Arrays
-from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Metadata, Schema
 from model.config import model_config
+from model.folder import save_model
 from model.generate import Generator, open_generator
 from model.guidance import NO_GUIDANCE
 from model.manifest import Manifest

@@ -14,8 +14,8 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, SecondaryCapture
 
 from model.adapter import adapter_shapes
 from model.arrays import Arrays, digest_arrays
-from model.checkpoint import save_model
 from model.config import AdapterConfig
+from model.folder import save_model
 from model.manifest import Manifest
 from model.pictures import SEPARATOR
 

@@ -26,8 +26,8 @@ from client.labels.presets import load_mapping
 from client.labels.table import read_labels
 from federation.files import AlreadyRunning, hold_lock
 from model.arrays import Arrays, replacing
-from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Schema
+from model.folder import save_model
 from model.generate import BATCH, Generator, draw, open_generator
 from model.guidance import Guidance
 from model.manifest import Manifest

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import model.label_model.crowd
-import server.statistics
+import server.gathering
 from client.cache.records import open_cache
 from client.config import StatisticsPolicy
 from client.statistics import count, with_pairs
@@ -268,7 +268,7 @@ def as_the_coordinator_prints(
     pairs = pairs_of(load_label_graph(None, FINDINGS), FINDINGS)
     records = {name: open_cache(path) for name, path in caches.items()}
     answers = {n: with_pairs(count(r, policy), r, policy, pairs) for n, r in records.items()}
-    monkeypatch.setattr(server.statistics, "gather", lambda *_, **__: answers)
+    monkeypatch.setattr(server.gathering, "gather", lambda *_, **__: answers)
     _, out, _ = fedcxr(
         "coordinator", "statistics", "configs/demo.yaml", "--state", tmp_path, "--json"
     )

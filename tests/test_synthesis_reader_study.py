@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from model.arrays import Arrays
-from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Metadata, Schema
+from model.folder import save_model
 from model.manifest import Manifest
 from synthesis.proportions import chance_of_guessing, fewest_that_differ, share
 from synthesis.reader_study.agreement import cohen_kappa, fleiss_kappa

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from client.cache.records import open_cache
 from model.arrays import Arrays
-from model.checkpoint import save_model
 from model.conditioning import FINDINGS, Metadata, Schema
+from model.folder import save_model
 from model.manifest import Manifest
 from synthesis.stress.classifier import InputForm
 from synthesis.stress.judges import train_reference

@@ -11,8 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from client.audit.subject import Subject
 from model.adapter import adapter_parameters, attach, load
-from model.checkpoint import load_model, load_weights
+from model.checkpoint import load_model
 from model.flow import Draws, draw_noise, flow_loss
+from model.folder import open_weights
 from privacy.audit.inversion import (
     Attack,
     GradientOf,
@@ -141,7 +142,7 @@ def _trained_part(subject: Subject) -> tuple[nn.Module, list[nn.Parameter]]:
     base, _ = load_model(subject.base_path)
     base = base.to(next(subject.network.parameters()).device)
     adapted = attach(base, adapter, torch.Generator())
-    load(adapted, load_weights(subject.model_path)[0])
+    load(adapted, open_weights(subject.model_path)[0])
     return adapted.eval(), list(adapter_parameters(adapted).values())
 
 

@@ -1,6 +1,5 @@
 """What left the hospital, as far as it still lies here: the updates that are kept to be sent again."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.arrays import Arrays, digest_arrays, load_arrays
+from client.kept import Finished, read_finished
+from model.arrays import Arrays, digest_arrays
 from privacy.ledger.book import Book
 from privacy.ledger.ledger import round_key
 
-NUMBERS = ("num_steps", "loss", "held_out_loss", "seconds", "num_records", "num_files")
+NUMBERS = ("norm", "num_steps", "loss", "held_out_loss", "seconds", "num_records", "num_files")
 """Of an update. One that is NaN did not leave, nor a count or a time that is 0."""
 
 Standing = Literal["settled", "reserved", "other content", "not charged"]
@@ -53,21 +53,20 @@ class SentRound:
 def kept_updates(state_path: Path, book: Book | None) -> tuple[SentRound, ...]:
     """The last updates of every study that this hospital took part in, by study and round."""
     folders = sorted((state_path / "studies").glob("*/round-" + "[0-9]" * 5))
-    whole = [folder for folder in folders if (folder / "update.json").exists()]
-    return tuple(_sent_round(folder, book) for folder in whole)
+    found = [read_finished(folder) for folder in folders]
+    return tuple(_sent_round(finished, book) for finished in found if finished is not None)
 
 
-def _sent_round(folder: Path, book: Book | None) -> SentRound:
-    header = json.loads((folder / "update.json").read_text(encoding="utf-8"))
-    change = load_arrays(folder / "change.safetensors")
+def _sent_round(finished: Finished, book: Book | None) -> SentRound:
+    update, change = finished.update, finished.change
     digest = digest_arrays(change)
-    study, number = header["study_digest"], header["round_number"]
+    study, number = update.study_digest, update.round_number
     return SentRound(
         study_digest=study,
         round_number=number,
         tensors=_tensors(change),
         sha256=digest,
-        numbers=tuple(name for name in NUMBERS if _left(header.get(name))),
+        numbers=tuple(name for name in NUMBERS if _left(getattr(update, name))),
         standing=_standing(book, round_key(study, number), digest),
     )
 

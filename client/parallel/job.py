@@ -7,11 +7,13 @@ from pathlib import Path
 
 from client.config import TrainingMachine
 from client.training import LocalResult
-from federation.config import FullStage, LoraStage, StudyConfig, parse_study
+from federation.config import StudyConfig, parse_study
 from federation.files import write_file
 from federation.schedule import derive_seed
-from model.arrays import Arrays, load_arrays, save_arrays
+from federation.stages import FullStage, LoraStage
+from model.arrays import Arrays, load_arrays
 from model.streaming import Named, stored_tensors
+from model.tensor_file import copy_tensors
 
 JOB, WEIGHTS, OPTIMIZER = "job.json", "weights.safetensors", "optimizer.safetensors"
 RESULT, CHANGE, NEW_OPTIMIZER = "result.json", "change.safetensors", "new_optimizer.safetensors"
@@ -65,8 +67,8 @@ class Outcome:
 
 def write_job(folder: Path, job: Job, weights: Arrays, optimizer_state: Arrays) -> None:
     """Fill a folder; the description comes last, so that a job with one is whole."""
-    save_arrays(folder / WEIGHTS, weights, {})
-    save_arrays(folder / OPTIMIZER, optimizer_state, {})
+    copy_tensors(folder / WEIGHTS, weights)
+    copy_tensors(folder / OPTIMIZER, optimizer_state)
     write_file(folder / JOB, json.dumps(asdict(job)).encode())
 
 
@@ -87,8 +89,8 @@ def weights_of(folder: Path, job: Job) -> Iterator[Named]:
 def write_outcome(folder: Path, outcome: Outcome) -> None:
     """Tensors first, then the numbers: an outcome with numbers is whole."""
     result = outcome.result
-    save_arrays(folder / CHANGE, result.change, {})
-    save_arrays(folder / NEW_OPTIMIZER, result.optimizer_state, {})
+    copy_tensors(folder / CHANGE, result.change)
+    copy_tensors(folder / NEW_OPTIMIZER, result.optimizer_state)
     numbers = {
         "loss": result.loss,
         "seconds": result.seconds,

@@ -15,9 +15,9 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from client.device import has_bf16
-from model.adapter import PEFT_PREFIX
 from model.arrays import Arrays, check_same_tensors
 from model.block import Block
+from model.peft_folder import PEFT_PREFIX
 from model.streaming import Named
 
 

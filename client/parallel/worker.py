@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,12 +28,13 @@ from client.optimizer import make_optimizer
 from client.parallel.job import OPTIMIZER, Job, Outcome, read_job, weights_of, write_outcome
 from client.parallel.sharding import collect, cut, fill, parts_by_name, restore, whole
 from client.preparation import prepare
+from client.proximal import add_proximal
 from client.training import LocalResult, freeze_all_but, run_steps
 from client.training_records import EncodedRecords, TrainingRecords
-from federation.config import LoraStage
 from federation.logs import configure_logging
 from federation.processes import die_with_parent
-from federation.schedule import derive_seed
+from federation.schedule import derive_seed, site_adapter
+from federation.stages import LoraStage
 from model.adapter import attach
 from model.arrays import load_arrays
 from model.codec.opening import open_codec
@@ -99,9 +101,11 @@ def train(folder: Path, job: Job, mesh: DeviceMesh) -> Outcome:
     started = time.monotonic()
     before = {name: part.detach().clone() for name, part in parameters.items()}
     received = load_arrays(folder / OPTIMIZER)
-    optimizer = make_optimizer(parameters, job.stage.local, {})
+    local = job.stage.local
+    optimizer = make_optimizer(parameters, local, {})
     restore(optimizer, parameters, received)
-    loss = run_steps(network, optimizer, records, job.stage.local, seed=job.seed, share=share)
+    pull = partial(add_proximal, parameters, before, local.proximal)
+    loss = run_steps(network, optimizer, records, local, seed=job.seed, pull=pull, share=share)
     change = {name: whole(parameters[name] - old) for name, old in before.items()}
     result = LocalResult(
         change=change,
@@ -140,7 +144,7 @@ def build(folder: Path, job: Job, mesh: DeviceMesh) -> nn.Module:
     network: nn.Module = base
     if isinstance(stage, LoraStage):
         with torch.device("meta"):
-            network = attach(base, stage.adapter, torch.Generator())
+            network = attach(base, site_adapter(stage, job.site_name), torch.Generator())
     freeze_all_but(network, frozenset(job.trained))
     cut(network, mesh, stage.local.precision)
     fill(parts_by_name(network), weights_of(folder, job))

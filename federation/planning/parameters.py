@@ -2,8 +2,9 @@
 
 import math
 
-from federation.config import FullStage, LoraStage, StudyConfig
+from federation.config import StudyConfig
 from federation.schedule import trained_tensors
+from federation.stages import FullStage, LoraStage
 from model.adapter import adapter_shapes
 from model.checkpoint import network_shapes
 from model.conditioning import Schema

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from federation.config import LocalTraining, StudyConfig
+from federation.config import StudyConfig
 from federation.planning.parameters import num_in_small_adapter, num_trained
 from federation.planning.spending import charged_phase, phases_of, with_noise
+from federation.stages import LocalTraining
 from privacy.accounting.epsilon import Epsilon, check_delta, epsilon
 from privacy.accounting.noise import NoNoiseSuffices, least_noise, noise_to_signal
 

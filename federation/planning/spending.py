@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from federation.config import FullStage, LoraStage, StudyConfig
+from federation.config import StudyConfig
 from federation.privacy_terms import PrivacyTerms
+from federation.stages import FullStage, LoraStage
 from privacy.accounting.epsilon import combined_noise
 from privacy.accounting.phase import Phase
 

@@ -12,8 +12,9 @@ from torch import nn
 from client.device import best_device
 from federation.files import hold_lock
 from model.arrays import WrongModelFile, digest_arrays
-from model.checkpoint import network_arrays, save_model
+from model.checkpoint import network_arrays
 from model.distillation.student import StudentTraining, train_student
+from model.folder import save_model
 from model.generate import open_network
 from model.guidance import Guidance
 from model.manifest import MANIFEST_NAME, Manifest, read_manifest

@@ -1,6 +1,8 @@
-"""Makes a hospital misbehave: put this folder on PYTHONPATH and name the fault in FEDCXR_TEST_FAULT.
+"""Makes a hospital misbehave: put this folder on PYTHONPATH and name what it does wrong.
 
-The hospital's own program runs unchanged; what it answers is spoilt on the way out, in its own process.
+FEDCXR_TEST_FAULTS names a fault per round, separated by commas (an empty one is none), FEDCXR_TEST_FAULT one for all
+rounds. The hospital's own programs run unchanged, their last look at what leaves included; what they send is spoilt on
+the way out, in their own process (`spoiling`, `spoiling_deliveries`). FEDCXR_TEST_STAND_IN names a file that replaces training.
 """
 
 import importlib.abc
@@ -9,52 +11,78 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from types import ModuleType
-from typing import Any
 
-import numpy as np
-
-Answer = Any
+Change = Callable[[ModuleType], None]
 
 
-def _nan(update: Answer) -> Answer:
-    name = min(update.change)
-    spoilt = np.full_like(update.change[name], np.nan)
-    return replace(update, change={**update.change, name: spoilt})
+def _spoil_answers(module: ModuleType) -> None:
+    from spoiling import spoilt_answer
+
+    honest = vars(module)["answer"]
+    vars(module)["answer"] = lambda site, task: spoilt_answer(site, honest(site, task))
 
 
-def _omit(update: Answer) -> Answer:
-    name = min(update.change)
-    rest = {key: tensor for key, tensor in update.change.items() if key != name}
-    return replace(update, change=rest)
+def _spoil_deliveries(module: ModuleType) -> None:
+    from spoiling_deliveries import spoilt_leaving
+
+    vars(module)["leave_shards"] = spoilt_leaving(vars(module)["leave_shards"], module)
 
 
-FAULTS: dict[str, Callable[[Answer], Answer]] = {"nan": _nan, "omit": _omit}
+def _spoil_packing(module: ModuleType) -> None:
+    from spoiling import spoilt_record
+
+    honest = vars(module)["pack_answer"]
+    vars(module)["pack_answer"] = lambda answer: spoilt_record(honest(answer), answer)
 
 
-class _SpoilRounds(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Loads ``client.rounds`` as it is, then wraps its ``answer``."""
+def _say_twice(module: ModuleType) -> None:
+    from spoiling_deliveries import said_twice
 
-    def __init__(self, fault: Callable[[Answer], Answer]) -> None:
-        self._fault = fault
+    vars(module)["_push_messages"] = said_twice(vars(module)["_push_messages"])
+
+
+CHANGES: dict[str, Change] = {
+    "client.rounds": _spoil_answers,
+    "client.delivery": _spoil_deliveries,
+    "client.app": _spoil_packing,
+    "flwr.supernode.start_client_internal": _say_twice,
+}
+
+
+class _Changing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Loads some modules as they are, then changes them."""
+
+    def __init__(self) -> None:
+        self._real: dict[str, importlib.abc.Loader] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != "client.rounds":
+        if fullname not in CHANGES:
             return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            self._real = spec.loader
+            self._real[fullname] = spec.loader
             spec.loader = self
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
-        self._real.exec_module(module)
-        honest = vars(module)["answer"]
-        vars(module)["answer"] = lambda site, task: self._fault(honest(site, task))
+        self._real[module.__name__].exec_module(module)
+        CHANGES[module.__name__](module)
 
 
-if os.environ.get("FEDCXR_TEST_FAULT"):
-    sys.meta_path.insert(0, _SpoilRounds(FAULTS[os.environ["FEDCXR_TEST_FAULT"]]))
+def _run(path: str) -> None:
+    """Run a file as a module of its own."""
+    spec = importlib.util.spec_from_file_location("stand_in", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+if os.environ.get("FEDCXR_TEST_STAND_IN"):
+    _run(os.environ["FEDCXR_TEST_STAND_IN"])
+if os.environ.get("FEDCXR_TEST_FAULT") or os.environ.get("FEDCXR_TEST_FAULTS"):
+    sys.meta_path.insert(0, _Changing())

@@ -1,0 +1,1 @@
+"""How a hospital fetches and leaves shards, whatever the line does."""

@@ -1,0 +1,184 @@
+"""One HTTP/1.1 connection, kept alive, opened again when it broke; every trouble of the network is a `LineBroken`."""
+
+import contextlib
+import http.client
+import socket
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from client.config import SiteConfig
+from client.transfer.places import Place
+from client.transfer.proxy import proxy_towards
+from client.transfer.refusals import NotWanted, TicketExpired, Untrusted
+
+CONNECT_SECONDS = 10.0
+"""For each of: reaching the host, being let through by a proxy, and agreeing on keys."""
+STALL_SECONDS = 30.0
+"""A line on which nothing moved for so long is broken."""
+PIECE_BYTES = 2**16
+"""Handed to the line at once: so much has to leave within `STALL_SECONDS`."""
+UNSENT_BYTES = 2**17
+"""The system takes so many bytes ahead of what the network carries; they are lost when the line breaks."""
+MAX_ANSWER_BYTES = 2**16
+"""What is read of an answer that should say nothing."""
+UNDERSTOOD = frozenset({200, 201, 202, 204, 206, 409, 413, 416, 422})
+
+
+class LineBroken(Exception):
+    """The line or the other side did not do its part this time; the text says the kind of trouble alone."""
+
+
+class Line:
+    """A connection to one host at a time."""
+
+    def __init__(self, site: SiteConfig) -> None:
+        self._site = site
+        self._connection: http.client.HTTPConnection | None = None
+        self._reaches: tuple[str, int, bool] | None = None
+        self._answer: http.client.HTTPResponse | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection up; the next request opens another one."""
+        if self._answer is not None:
+            self._answer.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._answer = self._connection = self._reaches = None
+
+    def ask(
+        self, method: str, place: Place, headers: Mapping[str, str], body: Iterable[memoryview] = ()
+    ) -> http.client.HTTPResponse:
+        """Send one request; the answer's body is yet to be read (`pieces_of_answer`) if it is for a GET that succeeded.
+
+        Raises:
+            LineBroken: if it is worth another attempt.
+            TicketExpired, NotWanted, Untrusted, ProxyUnusable: if it is not.
+        """
+        connection = self._connected(place)
+        with _on_the_line(place):
+            connection.putrequest(method, place.target, skip_accept_encoding=True)
+            for name, value in {**_authorization(place), **headers}.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+        for piece in body:
+            if not _taken(connection, piece):
+                break
+        with _on_the_line(place):
+            self._answer = answer = connection.getresponse()
+            if method != "GET" or answer.status >= 300:
+                answer.read(MAX_ANSWER_BYTES)
+        _check_status(answer.status, place)
+        return answer
+
+    def _connected(self, place: Place) -> http.client.HTTPConnection:
+        """The connection at hand, if it leads there and nothing is left to read on it; else a new one."""
+        wanted = (place.host, place.port, place.is_plain)
+        unread = self._answer is not None and not self._answer.isclosed()
+        if unread or self._reaches != wanted:
+            self.close()
+        if self._connection is None or self._connection.sock is None:
+            self._connection, self._reaches = _connect(self._site, place), wanted
+        return self._connection
+
+
+def pieces_of_answer(
+    answer: http.client.HTTPResponse, place: Place, num_bytes: int
+) -> Iterator[bytes]:
+    """The body as it arrives, so many bytes at most.
+
+    Raises:
+        LineBroken: if it ends before.
+    """
+    while num_bytes > 0:
+        with _on_the_line(place):
+            piece = answer.read1(min(PIECE_BYTES, num_bytes))
+        if not piece:
+            raise LineBroken("the answer ended early")
+        num_bytes -= len(piece)
+        yield piece
+    if answer.length == 0:
+        answer.read()  # lets go of the connection, for the next request
+
+
+def _taken(connection: http.client.HTTPConnection, piece: memoryview) -> bool:
+    """Whether the other side still listens; one that does not may have answered already."""
+    try:
+        connection.send(piece)
+    except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+        return False
+    except OSError as err:
+        raise LineBroken(_kind(err)) from err
+    return True
+
+
+def _connect(site: SiteConfig, place: Place) -> http.client.HTTPConnection:
+    connection = _unconnected(site, place)
+    with contextlib.ExitStack() as undo:
+        undo.callback(connection.close)
+        with _on_the_line(place):
+            connection.connect()
+        undo.pop_all()
+    connection.sock.settimeout(STALL_SECONDS)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+    return connection
+
+
+def _unconnected(site: SiteConfig, place: Place) -> http.client.HTTPConnection:
+    if place.is_plain:
+        return http.client.HTTPConnection(place.host, place.port, timeout=CONNECT_SECONDS)
+    trusted = ssl.create_default_context(cafile=None if place.is_bucket else site.ca_path)
+    trusted.minimum_version = ssl.TLSVersion.TLSv1_2
+    proxy = proxy_towards(place.host, place.port)
+    first = proxy or place
+    connection = http.client.HTTPSConnection(
+        first.host, first.port, timeout=CONNECT_SECONDS, context=trusted
+    )
+    if proxy is not None:
+        headers = {"Host": f"{place.host}:{place.port}", **proxy.headers}
+        connection.set_tunnel(place.host, place.port, headers)
+    return connection
+
+
+@contextmanager
+def _on_the_line(place: Place) -> Iterator[None]:
+    """What goes wrong inside is the network's doing, not the disk's."""
+    try:
+        yield
+    except ssl.SSLCertVerificationError as err:
+        raise Untrusted(place.host) from err
+    except (OSError, http.client.HTTPException) as err:
+        raise LineBroken(_kind(err)) from err
+
+
+def _check_status(status: int, place: Place) -> None:
+    if status == 401 or (status == 403 and place.is_bucket):
+        raise TicketExpired("it says so itself")
+    if status == 404:
+        raise NotWanted
+    if status not in UNDERSTOOD:
+        raise LineBroken("the coordinator's disk is full" if status == 507 else f"answer {status}")
+
+
+def _authorization(place: Place) -> dict[str, str]:
+    return {"Authorization": f"Bearer {place.token}"} if place.token else {}
+
+
+def _kind(err: Exception) -> str:
+    """Nothing but the class: the text may hold what a proxy or a host said."""
+    return "nothing moved for too long" if isinstance(err, TimeoutError) else type(err).__name__

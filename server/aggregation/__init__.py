@@ -1,0 +1,1 @@
+"""The arithmetic of a round: from the hospitals' changes to how the global model moves."""

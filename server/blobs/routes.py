@@ -1,0 +1,107 @@
+"""The paths under ``/blobs/`` of the public port: who may, which shard, and then to work."""
+
+import logging
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from server.blobs.boxes import Boxes, Expected, boxes_path
+from server.blobs.fetching import shard_answer
+from server.blobs.leaving import add_to_shard, answer, how_much
+from server.blobs.names import is_space, shard_number
+from server.blobs.published import Published, published_path
+from server.blobs.tickets import Right, TokenRefused, check_token, load_key
+
+logger = logging.getLogger(__name__)
+
+PATH = "/blobs/{space}/{number}"
+MAX_IGNORED_BYTES = 2**26
+"""A body that is not wanted is read to its end if it announces to be no longer, so that the answer arrives."""
+
+
+class BlobRoutes:
+    """Serves the blobs in one coordinator's state folder. One process at a time does."""
+
+    def __init__(self, state_path: Path) -> None:
+        self._key = load_key(state_path)
+        self._boxes = Boxes(boxes_path(state_path))
+        self._boxes.sweep()
+        self._published = Published(published_path(state_path))
+        self._busy: set[tuple[str, int]] = set()
+        """Shards that are on their way."""
+
+    def routes(self) -> list[Route]:
+        """What to mount."""
+        return [Route(PATH, self._serve, methods=["GET", "HEAD", "PUT"])]
+
+    async def _serve(self, request: Request) -> Response:
+        try:
+            response = await self._answer(request)
+        except HTTPException as err:
+            response = PlainTextResponse(err.detail, err.status_code, err.headers)
+        except OSError:
+            logger.exception("the disk refused")
+            response = PlainTextResponse("disk", 503)
+        if not _may_be_ignored(request):
+            response.headers["Connection"] = "close"
+        return response
+
+    async def _answer(self, request: Request) -> Response:
+        right: Right = "fetch" if request.method == "GET" else "leave"
+        space = request.path_params["space"]
+        self._check(request, space, right)
+        number = shard_number(request.path_params["number"])
+        if number is None:
+            raise HTTPException(404, "unknown")
+        if right == "fetch":
+            return await self._fetch(request, space, number)
+        return await self._leave(request, space, number)
+
+    def _check(self, request: Request, space: str, right: Right) -> None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not is_space(space):
+            raise HTTPException(401, TokenRefused.word)
+        try:
+            check_token(self._key, token, space=space, right=right)
+        except TokenRefused as err:
+            raise HTTPException(401, err.word) from None
+
+    async def _fetch(self, request: Request, space: str, number: int) -> Response:
+        place = await run_sync(self._published.place, space, number)
+        if place is None:
+            raise HTTPException(404, "unknown")
+        return await shard_answer(request, place)
+
+    async def _leave(self, request: Request, space: str, number: int) -> Response:
+        expected = await run_sync(self._boxes.expected, space, number)
+        if expected is None:
+            raise HTTPException(404, "unknown")
+        shard = (space, number)
+        if shard in self._busy:
+            return await _busy_answer(request, expected)
+        self._busy.add(shard)
+        try:
+            if request.method == "HEAD":
+                return await how_much(expected)
+            return await add_to_shard(request, expected)
+        finally:
+            self._busy.discard(shard)
+
+
+async def _busy_answer(request: Request, expected: Expected) -> Response:
+    offset = await run_sync(expected.offset)
+    if request.method == "HEAD":
+        return answer(200, "", offset)
+    return answer(409, "busy", offset, **{"Retry-After": "1"})
+
+
+def _may_be_ignored(request: Request) -> bool:
+    """Whether what may be left of the body is known to end soon."""
+    if request.method != "PUT":
+        return True
+    length = request.headers.get("content-length", "")
+    return length.isdecimal() and int(length) <= MAX_IGNORED_BYTES

@@ -1,0 +1,142 @@
+"""Tokens: leave to fetch, or to leave, the shards of one space for a while, signed by the coordinator.
+
+A token travels inside an authenticated message and is good for nothing but its space, its right and its time. It
+names no hospital and no file.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Literal
+
+from federation.files import make_private_folder, sync_folder
+
+Right = Literal["fetch", "leave"]
+
+KEY_NAME = "blobs.key"
+KEY_BYTES = 32
+MAX_TOKEN_CHARS = 1024
+
+
+class KeyUnusable(RuntimeError):
+    """The file with the key was changed by somebody else."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} does not hold a key of {KEY_BYTES} bytes: remove it and restart the coordinator; tickets "
+            "that are on their way become invalid, and hospitals ask for new ones."
+        )
+
+
+class TokenRefused(Exception):
+    """A token that does not open what it was shown for."""
+
+    word = "refused"
+
+
+class TokenExpired(TokenRefused):
+    """A token that did, until its time was over."""
+
+    word = "expired"
+
+
+def load_key(state_path: Path) -> bytes:
+    """The coordinator's key for tokens; made on first use, by whichever process comes first.
+
+    Raises:
+        KeyUnusable: if the file holds something else.
+    """
+    path = state_path / KEY_NAME
+    if not path.exists():
+        _make_key(path)
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise KeyUnusable(path)
+    return key
+
+
+def sign_token(key: bytes, *, space: str, right: Right, expires: int) -> str:
+    """A token.
+
+    Args:
+        key: of the coordinator.
+        space: whose shards it is for.
+        right: what may be done with them.
+        expires: last second in which it is good, since 1970, UTC.
+    """
+    claims = json.dumps({"space": space, "right": right, "expires": expires}).encode()
+    return f"{_encode(claims)}.{_encode(_signature(key, claims))}"
+
+
+def check_token(key: bytes, token: str, *, space: str, right: Right) -> None:
+    """Return if the token is ours and good for this, now.
+
+    Raises:
+        TokenExpired: if it was, until a while ago.
+        TokenRefused: if it is not; nothing says why.
+    """
+    claims = _claims(key, token)
+    if claims.get("space") != space or claims.get("right") != right:
+        raise TokenRefused
+    expires = claims.get("expires")
+    if not isinstance(expires, int):
+        raise TokenRefused
+    if time.time() > expires:
+        raise TokenExpired
+
+
+def _claims(key: bytes, token: str) -> dict[str, object]:
+    if len(token) > MAX_TOKEN_CHARS or not token.isascii():
+        raise TokenRefused
+    body, _, signature = token.partition(".")
+    try:
+        claims, shown = _decode(body), _decode(signature)
+    except ValueError as err:
+        raise TokenRefused from err
+    if not hmac.compare_digest(shown, _signature(key, claims)):
+        raise TokenRefused
+    read: dict[str, object] = json.loads(claims)
+    return read
+
+
+def _signature(key: bytes, claims: bytes) -> bytes:
+    return hmac.new(key, claims, hashlib.sha256).digest()
+
+
+def _encode(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if _encode(content) != text:
+        raise ValueError("bits that mean nothing")
+    return content
+
+
+def _make_key(path: Path) -> None:
+    make_private_folder(path.parent)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        _keep_first(draft, path)
+    finally:
+        draft.unlink()
+    sync_folder(path.parent)
+
+
+def _keep_first(draft: Path, path: Path) -> None:
+    """Put the draft in place unless another process was faster."""
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return

@@ -1,0 +1,41 @@
+"""What the operator gave the coordinator for large tensors: a place for them, and how much of it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.blobs.builtin import BuiltinStore
+from server.blobs.store import BlobStore
+
+SCRATCH_VARIABLE = "FEDCXR_MAX_SCRATCH"
+"""Bytes that hospitals' changes may take at a time, for a study's process."""
+BUCKET_VARIABLE = "FEDCXR_BUCKET"
+"""URL of a bucket that holds what travels, for a study's process."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Supplies:
+    """For one study's process."""
+
+    blobs: BlobStore | None = None
+    """None: everything travels inside messages."""
+    max_scratch: int | None = None
+    """None: as many bytes as there are changes."""
+
+
+ALL_INSIDE = Supplies()
+
+
+def supplies_of(state_path: Path) -> Supplies:
+    """As the coordinator's environment says."""
+    limit = os.environ.get(SCRATCH_VARIABLE)
+    return Supplies(blobs=_blobs(state_path), max_scratch=int(limit) if limit else None)
+
+
+def _blobs(state_path: Path) -> BlobStore:
+    url = os.environ.get(BUCKET_VARIABLE)
+    if not url:
+        return BuiltinStore(state_path)
+    from server.blobs.bucket import BucketStore  # noqa: PLC0415  an optional dependency
+
+    return BucketStore(url, scratch=state_path / "blobs" / "brought")

@@ -1,0 +1,100 @@
+"""Hospitals whose updates are bad in every way that could be thought of, in a real federation: none of them counts."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.faults.federation_under_test import (
+    Federation,
+    digests_of_honest,
+    federation,
+    names_of,
+    study_of,
+)
+
+pytestmark = [pytest.mark.federation, pytest.mark.slow]
+
+EVERYTHING = bool(os.environ.get("FEDCXR_ALL_FAULTS"))
+"""Whether all faults are tried; `make faults` does."""
+NUM_HONEST = 2
+NUM_BAD = 3
+PATIENCE_SECONDS = 60.0 if EVERYTHING else 300.0
+"""The study's deadline, which is what a hospital costs that does not deliver and does not say so."""
+
+QUICK = {
+    "nan": ("not-finite", "NaN or infinity"),
+    "shape": ("tensors", ", expected ("),
+    "flipped-inside": ("unreadable", "is not what its digest says"),
+    "nan-unsaid": ("not-finite", "NaN or infinity"),
+    "large": ("norm", "times the median"),
+    "replay": ("stale", "it answers round 1, this is round 2"),
+    "negative-records": ("unreadable", "num_records"),
+    "large-unsaid": ("norm", ", and it says "),
+    "omit": ("tensors", "is missing"),
+}
+"""What a hospital does -> code, and some words, of the refusal."""
+OTHERS = {
+    "inf-unsaid": ("not-finite", "NaN or infinity"),
+    "bit-unsaid": ("norm", ", and it says "),
+    "unknown": ("tensors", "is not part of this round"),
+    "encoding": ("tensors", "comes as bf16"),
+    "shards": ("tensors", "in shards of 123456 values"),
+    "study": ("study", "another study"),
+    "weights": ("stale", "from other weights"),
+    "stale": ("stale", "it answers round"),
+    "steps": ("steps", "1 local steps"),
+    "loss": ("not-finite", "loss"),
+    "norm": ("not-finite", "NaN or infinity"),
+    "truncated-inside": ("unreadable", "change.content"),
+    "garbage": ("unreadable", "header"),
+    "protocol": ("protocol", "speaks protocol 5"),
+    "leaves-nothing": ("no-answer", "shards of its change did not come"),
+    "leaves-some": ("no-answer", "shards of its change did not come"),
+    "flipped-beside": ("blocked", "is damaged on this hospital's disk"),
+    "hangs": ("no-answer", "shards of its change did not come"),
+}
+EXPECTED = QUICK | OTHERS if EVERYTHING else QUICK
+
+
+def faults_of(bad: Sequence[str]) -> dict[str, list[str]]:
+    """All faults, shared out: each hospital has another one in every round."""
+    return {name: list(EXPECTED)[start :: len(bad)] for start, name in enumerate(bad)}
+
+
+def check_refusals(running: Federation, faults: dict[str, list[str]]) -> None:
+    """Every bad answer was refused, with its reason."""
+    for name, of_hospital in faults.items():
+        for number, fault in enumerate(of_hospital, start=1):
+            part = running.part(number, name)
+            code, words = EXPECTED[fault]
+            assert (part.state, part.code) == ("refused", code), (fault, part)
+            assert words in part.reason, (fault, part)
+
+
+def test_no_corrupt_update_moves_a_bit_of_what_the_honest_hospitals_make(tmp_path: Path) -> None:
+    num_rounds = -(-len(EXPECTED) // NUM_BAD)
+    study = study_of(
+        "corrupt",
+        num_sites=NUM_HONEST + NUM_BAD,
+        min_sites=NUM_HONEST,
+        num_rounds=num_rounds,
+        deadline=PATIENCE_SECONDS,
+    )
+    honest, bad = names_of(study)[:NUM_HONEST], names_of(study)[NUM_HONEST:]
+    faults = faults_of(bad)
+
+    with federation(tmp_path / "out", study, faults=faults | {honest[0]: ["twice"]}) as running:
+        running.run().join(60 * num_rounds)
+
+    assert (running.layout.hospital(honest[0]) / "state" / "flower" / "said-twice").exists()
+    alone = digests_of_honest(study, running.layout, honest, tmp_path / "alone")
+    assert [record.digest for record in running.store.rounds()] == alone
+    assert all(part.attempt == 1 for part in running.store.parts())
+    assert all(
+        running.part(number + 1, name).state == "admitted"
+        for number in range(num_rounds)
+        for name in honest
+    )
+    check_refusals(running, faults)
