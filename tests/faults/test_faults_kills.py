@@ -145,6 +145,7 @@ def test_a_study_goes_on_by_itself_whenever_one_side_is_killed(
     table.rows.setdefault(phase, []).append(history)
 
 
+@pytest.mark.skipif(not SEEDS, reason="`make faults` runs it")
 def test_one_study_outlives_both_sides_and_a_commit_cut_short(
     tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
