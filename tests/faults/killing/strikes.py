@@ -93,6 +93,8 @@ def kill_side(side: str) -> None:
         _signal_all(found, signal.SIGSTOP)
         stopped |= found
     _signal_all(stopped, signal.SIGKILL)
+    while left := {pid for pid in processes_of(side) if pid != os.getpid()}:
+        _signal_all(left, signal.SIGKILL)  # born meanwhile, or missed
     if os.environ.get(SIDE_VARIABLE) == side:
         _end()
 
