@@ -40,6 +40,7 @@ from model.checkpoint import network_shapes
 from model.conditioning import Schema
 from model.config import AdapterConfig, model_config
 from model.tensors import Shapes, num_values
+from server.environment import SCRATCH_VARIABLE
 from server.store import StudyStore
 from server.watch import want
 from simulation.federate import (
@@ -146,7 +147,7 @@ def federation(
     layout: Layout, names: Sequence[str], *, max_scratch: float, variables: dict[str, str]
 ) -> Iterator[Supervisor]:
     """A coordinator and its hospitals, who do not train."""
-    os.environ["FEDCXR_MAX_SCRATCH"] = str(int(max_scratch))
+    os.environ[SCRATCH_VARIABLE] = str(int(max_scratch))
     with Supervisor() as supervisor:
         endpoint = start_coordinator(supervisor, layout)
         for name in names:

@@ -152,7 +152,8 @@ def study_folder(site: SiteConfig, study_digest: str) -> Path:
 def write_finished(folder: Path, update: Update, asked: Asked, optimizer_state: Arrays) -> None:
     """Fill a round's folder, in which the change's shards lie already; the description comes last."""
     copy_tensors(folder / OPTIMIZER, optimizer_state)
-    content = {"update": asdict(update), "asked": asdict(asked)}
+    fields = {**asdict(update), "change": update.change.description}
+    content = {"update": fields, "asked": asdict(asked)}
     with replacing(folder / UPDATE) as path:
         path.write_text(json.dumps(content))
 
@@ -163,13 +164,11 @@ def read_finished(folder: Path) -> Finished | None:
         return None
     content = json.loads((folder / UPDATE).read_text())
     fields, asked = content["update"], content["asked"]
-    parcel, ledger = fields.pop("change"), fields.pop("ledger")
-    shapes = {name: tuple(shape) for name, shape in parcel.pop("shapes").items()}
-    digests = tuple(parcel.pop("digests"))
+    parcel, ledger = Parcel.from_description(fields.pop("change")), fields.pop("ledger")
     return Finished(
         update=Update(
             **fields,
-            change=Parcel(**parcel, shapes=shapes, digests=digests),
+            change=parcel,
             ledger=Head(**ledger) if ledger else None,
         ),
         asked=Asked(**asked | {"trained": tuple(asked["trained"])}),

@@ -6,11 +6,12 @@ it too if they are few bytes, or beside it.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,13 +68,28 @@ class Parcel:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the description: equal parcels have equal bytes."""
-        content = {
+        return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """For a JSON file of this program's own; `from_description` reads it."""
+        return {
             "shapes": {name: list(shape) for name, shape in sorted(self.shapes.items())},
             "encoding": self.encoding,
             "shard_values": self.shard_values,
             "digests": list(self.digests),
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def from_description(cls, content: Mapping[str, Any]) -> "Parcel":
+        """What ``description`` gave, read back from JSON."""
+        shapes = {name: tuple(shape) for name, shape in content["shapes"].items()}
+        return cls(
+            shapes=shapes,
+            encoding=content["encoding"],
+            shard_values=content["shard_values"],
+            digests=tuple(content["digests"]),
+        )
 
 
 class Unpacked(Tensors):

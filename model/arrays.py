@@ -54,7 +54,7 @@ def digest_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         little_endian = array.dtype.newbyteorder("<")
-        digest.update(_head(name, little_endian.str, array.shape))
+        digest.update(tensor_head(name, little_endian.str, array.shape))
         content = np.ascontiguousarray(array, dtype=little_endian)
         digest.update(content.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
@@ -64,12 +64,13 @@ def _digest_by_pieces(tensors: Tensors) -> str:
     digest = hashlib.sha256()
     for piece in pieces_of(tensors.shapes):
         if piece.start == 0:
-            digest.update(_head(piece.name, "<f4", tensors.shapes[piece.name]))
+            digest.update(tensor_head(piece.name, "<f4", tensors.shapes[piece.name]))
         digest.update(np.ascontiguousarray(tensors.piece(piece), "<f4").view(np.uint8).data)
     return digest.hexdigest()
 
 
-def _head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+def tensor_head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    """What stands before a tensor's bytes in what is hashed."""
     return json.dumps([name, dtype, list(shape)]).encode() + b"\n"
 
 

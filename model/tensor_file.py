@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.arrays import WrongModelFile, replacing
+from model.arrays import WrongModelFile, replacing, tensor_head
 from model.tensors import BLOCK_VALUES, Piece, Shapes, Tensors, as_tensors, pieces_of
 
 VALUE_BYTES = 4
@@ -98,8 +98,7 @@ class TensorWriter:
         if next(self._left, None) != name:
             raise ValueError(f"tensor {name} is not the next one")
         self._name, self._next = name, 0
-        head = [name, "<f4", list(self._shapes[name])]
-        self._hash.update(json.dumps(head).encode() + b"\n")
+        self._hash.update(tensor_head(name, "<f4", self._shapes[name]))
 
     def _check_full(self) -> None:
         if self._name and self._next != prod(self._shapes[self._name]):

@@ -16,6 +16,7 @@ from server.aggregation.shares import QuorumNotMet
 from server.census import ask_for_counts
 from server.countersign import Countersign, witness_key
 from server.drawing import start_apart
+from server.environment import STATE_VARIABLE
 from server.export import export_models
 from server.hospitals import Hospitals
 from server.mailbox import Mailbox
@@ -25,8 +26,6 @@ from server.rounds import run_study
 from server.statistics import TASK, read_question, statistics_folder, write_answers
 from server.store import DamagedRound, StudyStore, find_study
 from server.supplies import ALL_INSIDE, Supplies, supplies_of
-
-STATE_VARIABLE = "FEDCXR_COORDINATOR_STATE"
 
 app = ServerApp()
 logger = logging.getLogger(__name__)

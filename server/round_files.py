@@ -40,13 +40,7 @@ def round_digest(digests: Mapping[str, str]) -> str:
 
 def write_step(folder: Path, step: StoredStep) -> None:
     """Put the description of a step beside its shards."""
-    content = {
-        "from_digest": step.from_digest,
-        "shapes": dict(step.parcel.shapes),
-        "encoding": step.parcel.encoding,
-        "digests": step.parcel.digests,
-        "shard_values": step.parcel.shard_values,
-    }
+    content = {"from_digest": step.from_digest, "parcel": step.parcel.description}
     write_file(folder / STEP_DESCRIPTION, json.dumps(content).encode())
 
 
@@ -56,10 +50,5 @@ def read_step(folder: Path) -> StoredStep | None:
     if not path.exists():
         return None
     content = json.loads(path.read_text())
-    parcel = Parcel(
-        shapes={name: tuple(shape) for name, shape in content["shapes"].items()},
-        encoding=content["encoding"],
-        digests=tuple(content["digests"]),
-        shard_values=content["shard_values"],
-    )
+    parcel = Parcel.from_description(content["parcel"])
     return StoredStep(from_digest=content["from_digest"], parcel=parcel)

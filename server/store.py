@@ -239,7 +239,10 @@ class StudyStore:
             raise DamagedRound(record.number) from err
         if round_digest(digests) != record.digest:
             raise DamagedRound(record.number)
-        return self._state(record, files, digests)
+        state = self._state(record, files, digests)
+        if state.base is not None and digest_arrays(state.base) != state.base_digest:
+            raise DamagedRound(record.number)
+        return state
 
     def _state(
         self, record: RoundRecord, files: Mapping[str, TensorFile], digests: Mapping[str, str]

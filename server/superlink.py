@@ -27,6 +27,7 @@ from server.endpoint import (
     remove_endpoint,
     write_endpoint,
 )
+from server.environment import BUCKET_VARIABLE, SCRATCH_VARIABLE, STATE_VARIABLE
 from server.errand import Errands
 from server.programs import Plan, forget_bundles, gateway, superexec, superlink
 from server.roster_folder import RosterFolder
@@ -34,10 +35,6 @@ from server.state_folder import open_state_folder
 
 logger = logging.getLogger(__name__)
 
-STATE_VARIABLE = "FEDCXR_COORDINATOR_STATE"
-"""Tells the ServerApp's process where the coordinator keeps its state."""
-MAX_SCRATCH_VARIABLE = "FEDCXR_MAX_SCRATCH"
-BUCKET_VARIABLE = "FEDCXR_BUCKET"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 START_SECONDS = 120.0
 TEND_SECONDS = 0.25
@@ -193,7 +190,7 @@ def _prepare(settings: CoordinatorSettings, state: Path) -> Plan:
 def _told(settings: CoordinatorSettings, state: Path) -> Mapping[str, str]:
     told = {STATE_VARIABLE: str(state)}
     if settings.max_scratch_bytes is not None:
-        told[MAX_SCRATCH_VARIABLE] = str(settings.max_scratch_bytes)
+        told[SCRATCH_VARIABLE] = str(settings.max_scratch_bytes)
     if settings.bucket is not None:
         from server.blobs.bucket import BucketStore  # noqa: PLC0415  an optional dependency
 

@@ -6,11 +6,7 @@ from pathlib import Path
 
 from server.blobs.builtin import BuiltinStore
 from server.blobs.store import BlobStore
-
-SCRATCH_VARIABLE = "FEDCXR_MAX_SCRATCH"
-"""Bytes that hospitals' changes may take at a time, for a study's process."""
-BUCKET_VARIABLE = "FEDCXR_BUCKET"
-"""URL of a bucket that holds what travels, for a study's process."""
+from server.environment import BUCKET_VARIABLE, SCRATCH_VARIABLE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -189,5 +189,5 @@ def test_a_step_that_was_written_is_read_back(study_of: StudyOf, tmp_path: Path)
     after = advance(study, state_of(tmp_path, drawn(1)), changes, tmp_path / "1")
     assert after.step is not None
     content = json.loads((tmp_path / "1" / "step.json").read_text())
-    assert tuple(content["digests"]) == after.step.parcel.digests
+    assert tuple(content["parcel"]["digests"]) == after.step.parcel.digests
     assert len(after.step.parcel.digests) == len(after.step.parcel.plan) > 1

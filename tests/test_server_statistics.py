@@ -18,6 +18,7 @@ from federation.statistics import FILES, layout
 from model.conditioning import FINDINGS
 from server.app import take_census
 from server.control import ControlRefused
+from server.environment import STATE_VARIABLE
 from server.gathering import NobodyToAsk, NotAnswered, gather
 from server.statistics import read_question, statistics_folder, write_answers
 
@@ -163,7 +164,7 @@ def test_a_runs_configuration_chooses_between_asking_and_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
     done: list[str] = []
-    monkeypatch.setenv(server.app.STATE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(server.app, "die_with_parent", lambda: None)
     monkeypatch.setattr(server.app, "take_census", lambda *_: done.append("statistics"))
     monkeypatch.setattr(server.app, "find_study", lambda *_: None)

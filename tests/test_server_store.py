@@ -43,7 +43,7 @@ def commit(store: StudyStore, number: int, parts: Sequence[Part] = ()) -> None:
     for kind, arrays in files_of(number).items():
         digests[kind] = copy_tensors(state_path(folder, kind), arrays)
     stage, _ = store.study.stage_of(number)
-    base = f"base of {number}" if stage else ""
+    base = digest_arrays(files_of(4)["average"]) if stage else ""
     reached = Reached(number=number, digests=digests, base_digest=base)
     store.commit(reached, parts, seconds=1.0)
 
@@ -173,7 +173,16 @@ def test_the_model_under_an_adapter_is_what_the_stage_before_ended_with(store: S
     assert state is not None
     assert state.base is not None
     assert digest_arrays(state.base) == digest_arrays(files_of(4)["average"])
-    assert state.base_digest == "base of 5"
+    assert state.base_digest == digest_arrays(state.base)
+
+
+def test_a_damaged_model_under_an_adapter_is_noticed(store: StudyStore) -> None:
+    for number in range(1, 6):
+        commit(store, number)
+    path = state_path(store.round_path(4), "average")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(DamagedRound, match="round 5 have changed on disk"):
+        store.load_state()
 
 
 def test_the_mean_loss_is_that_of_the_sites_that_have_one(store: StudyStore) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import re
+import socket
 import ssl
 import threading
 import time
@@ -101,6 +102,11 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
         self.connections: set[ssl.SSLSocket] = set()
+
+    def server_bind(self) -> None:
+        """Take little at a time, so that little is lost with a connection."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        super().server_bind()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Callers that hang up are what this is for."""
