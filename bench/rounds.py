@@ -20,7 +20,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,7 +77,7 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(PAUSE_SECONDS):
+        while not self._over.wait(PAUSE_SECONDS * len(self.roots) / 4):  # looking takes time too
             for name, pid in self.roots.items():
                 resident, proportional = tree_memory(pid)
                 self.resident[name] = max(self.resident.get(name, 0), resident)
@@ -144,7 +144,7 @@ def study_of(
 
 @contextmanager
 def federation(
-    layout: Layout, names: Sequence[str], *, max_scratch: float, variables: dict[str, str]
+    layout: Layout, names: Sequence[str], *, max_scratch: float, ready: Mapping[str, Path]
 ) -> Iterator[Supervisor]:
     """A coordinator and its hospitals, who do not train."""
     os.environ[SCRATCH_VARIABLE] = str(int(max_scratch))
@@ -153,7 +153,8 @@ def federation(
         for name in names:
             write_profile(layout, name, image_size=64, port=endpoint.port, ca_path=endpoint.ca_path)
             program = hospital_program(layout, name)
-            environment = {**program.environment, "PYTHONPATH": str(STAND_IN), **variables}
+            variables = {"PYTHONPATH": str(STAND_IN), "FEDCXR_BENCH_CHANGE": str(ready[name])}
+            environment = {**program.environment, **variables}
             supervisor.start(name, replace(program, environment=environment))
         wait_for_hospitals(supervisor, layout, names)
         yield supervisor
@@ -172,9 +173,8 @@ def measure(
     layout = Layout(folder)
     study = study_of(num_sites, size=size, rank=rank, base=base)
     names = [f"site-{number:02d}" for number in range(1, num_sites + 1)]
-    ready = make_ready(folder / "ready", moving_shapes(size, rank))
-    variables = {"FEDCXR_BENCH_CHANGE": str(ready)}
-    with federation(layout, names, max_scratch=scratch, variables=variables) as supervisor:
+    ready = make_ready(folder / "ready", names, moving_shapes(size, rank), shared=rank is None)
+    with federation(layout, names, max_scratch=scratch, ready=ready) as supervisor:
         pids = {name: state.pid for name, state in supervisor.states().items() if state.pid}
         with Memory(roots=pids) as memory:
             store = StudyStore.create(layout.coordinator, study)
@@ -214,12 +214,18 @@ def moving_shapes(size: str, rank: int | None) -> Shapes:
     return adapter_shapes(config, AdapterConfig(rank=rank, alpha=float(rank)))
 
 
-def make_ready(folder: Path, shapes: Shapes) -> Path:
-    """A packed change that every hospital sends as its own."""
-    folder.mkdir(parents=True)
-    packed = pack_change(folder, generated_change("ready", shapes), Transport(), earlier=None)
-    (folder / "packed").write_bytes(pickle.dumps(packed))
-    return folder
+def make_ready(
+    folder: Path, names: Sequence[str], shapes: Shapes, *, shared: bool
+) -> dict[str, Path]:
+    """Packed changes that hospitals send; they share one where a disk could not hold one for each."""
+    ready: dict[str, Path] = {}
+    for name in names[:1] if shared else names:
+        ready[name] = folder / name
+        ready[name].mkdir(parents=True)
+        change = generated_change(name, shapes)
+        packed = pack_change(ready[name], change, Transport(), earlier=None)
+        (ready[name] / "packed").write_bytes(pickle.dumps(packed))
+    return {name: ready.get(name, ready[names[0]]) for name in names}
 
 
 def table(rows: Sequence[Measured], raw: float) -> str:

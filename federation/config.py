@@ -10,11 +10,11 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from federation.encoding import Encoding
 from federation.field_types import Digest, Positive, Rate, SiteName, Whole
-from federation.parcel import SHARD_VALUES
 from federation.stages import FullStage, LoraStage, Stage
 from federation.strict_yaml import STRICT, ConfigError, check_config, load_config
 from model.conditioning import FINDINGS
 from model.config import ModelConfig, model_config
+from model.tensors import SHARD_VALUES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,12 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.encoding import Encoding, decode, encode, encoded_size
-from model.arrays import replacing
+from model.arrays import digest_of_shards, replacing
 from model.tensor_file import TensorFile, write_all
-from model.tensors import BLOCK_VALUES, Piece, Shapes, Tensors, num_values, shard_plan
+from model.tensors import (
+    BLOCK_VALUES,
+    SHARD_VALUES,
+    Piece,
+    Shapes,
+    Tensors,
+    num_values,
+    shard_plan,
+)
 
-SHARD_VALUES = 2**22
-"""Values of a shard, at most: 16 MiB in float32."""
 READ_BYTES = 2**20
 
 ReadShard = Callable[[int, int, int], bytes]
@@ -69,6 +75,13 @@ class Parcel:
     def digest(self) -> str:
         """SHA-256 of the description: equal parcels have equal bytes."""
         return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def tensors_digest(self) -> str | None:
+        """What ``digest_arrays`` gives for the tensors, where shards are cut and encoded as it has them; else None."""
+        if self.encoding != "fp32" or self.shard_values != SHARD_VALUES:
+            return None
+        return digest_of_shards(self.shapes, self.digests)
 
     @property
     def description(self) -> dict[str, Any]:

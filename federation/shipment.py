@@ -1,6 +1,7 @@
 """Tensors made ready for a message, and opened again: inside it where they are few bytes."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from federation.parcel import (
 )
 from model.arrays import Arrays, digest_arrays
 from model.tensor_file import TensorFile
-from model.tensors import Tensors, as_tensors
+from model.tensors import SHARD_VALUES, Tensors, as_tensors
 
 
 def inline_shipment(arrays: Arrays) -> Shipment:
@@ -26,15 +27,21 @@ def inline_shipment(arrays: Arrays) -> Shipment:
     return Shipment(digest=digest_arrays(arrays), parcel=parcel, content=content)
 
 
-def shipment_of(file: TensorFile, transport: Transport, *, digest: str) -> Shipment:
+def shipment_of(
+    file: TensorFile, transport: Transport, *, digest: str, shards: Sequence[str] = ()
+) -> Shipment:
     """A file's tensors, inside the message if the study lets so many bytes travel there.
 
     Args:
         file: written in order of name.
         transport: the study's.
         digest: of the tensors (``digest_arrays``).
+        shards: what ``shard_digests`` gives for them; empty if that is not known, then the file is read.
     """
-    parcel = _parcel_of(file.path, digest, transport.shard_values)
+    if shards and transport.shard_values == SHARD_VALUES:
+        parcel = Parcel(shapes=dict(file.shapes), encoding="fp32", digests=tuple(shards))
+    else:
+        parcel = _parcel_of(file.path, digest, transport.shard_values)
     if parcel.num_bytes > transport.inline_bytes:
         return Shipment(digest=digest, parcel=parcel)
     read = shards_in_file(parcel, file.path, start=file.data_start)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from model.tensors import Tensors, pieces_of
+from model.tensors import SHARD_VALUES, Piece, Shapes, Tensors, shard_plan
 
 Arrays = Mapping[str, NDArray[np.float32]]
 """Parameter name -> value."""
+FLOAT32 = "<f4"
 
 
 class WrongModelFile(ValueError):
@@ -43,35 +44,90 @@ class WrongTensor(ValueError):
 
 
 def digest_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> str:
-    """SHA-256 over names, dtypes, shapes and little-endian bytes, in the order of the names.
+    """SHA-256 over names, dtypes, shapes and the SHA-256 of every shard's little-endian bytes, in order of name.
+
+    A shard is what travels at a time (`shard_plan` of at most ``SHARD_VALUES`` values). Whoever checks shards as they
+    come, or hashes them as it writes, knows the digest of the whole without reading any of it again.
 
     Returns:
         64 hexadecimal digits; the same for every order of insertion and every memory layout.
     """
     if isinstance(arrays, Tensors):
-        return _digest_by_pieces(arrays)
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        little_endian = array.dtype.newbyteorder("<")
-        digest.update(tensor_head(name, little_endian.str, array.shape))
-        content = np.ascontiguousarray(array, dtype=little_endian)
-        digest.update(content.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+        return digest_of_shards(arrays.shapes, shard_digests(arrays))
+    shapes = {name: array.shape for name, array in arrays.items()}
+    dtypes = {name: array.dtype.newbyteorder("<").str for name, array in arrays.items()}
+
+    def content(piece: Piece) -> memoryview:
+        flat = np.ascontiguousarray(arrays[piece.name], dtype=dtypes[piece.name]).reshape(-1)
+        return flat[piece.start : piece.stop].view(np.uint8).data
+
+    return _digest(shapes, dtypes, _hashed(shapes, content))
 
 
-def _digest_by_pieces(tensors: Tensors) -> str:
-    digest = hashlib.sha256()
-    for piece in pieces_of(tensors.shapes):
-        if piece.start == 0:
-            digest.update(tensor_head(piece.name, "<f4", tensors.shapes[piece.name]))
-        digest.update(np.ascontiguousarray(tensors.piece(piece), "<f4").view(np.uint8).data)
-    return digest.hexdigest()
+def shard_digests(tensors: Tensors) -> tuple[str, ...]:
+    """SHA-256 of every shard of float32 tensors, in order; read a megabyte at a time."""
+
+    def content(piece: Piece) -> memoryview:
+        return np.ascontiguousarray(tensors.piece(piece), FLOAT32).view(np.uint8).data
+
+    return _hashed(tensors.shapes, content)
 
 
-def tensor_head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
-    """What stands before a tensor's bytes in what is hashed."""
-    return json.dumps([name, dtype, list(shape)]).encode() + b"\n"
+def digest_of_shards(shapes: Shapes, shards: Sequence[str]) -> str:
+    """The digest of float32 tensors whose shards have these digests.
+
+    Args:
+        shapes: of all tensors.
+        shards: SHA-256 of each shard of at most ``SHARD_VALUES`` values, in order.
+    """
+    return _digest(shapes, dict.fromkeys(shapes, FLOAT32), shards)
+
+
+class ShardHash:
+    """Hashes float32 tensors that are written one after the other, in whatever pieces."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        self._shapes = shapes
+        plan = shard_plan(shapes, max_values=SHARD_VALUES)
+        self._sizes = iter([4 * sum(piece.num_values for piece in pieces) for pieces in plan])
+        self._room = next(self._sizes, 0)
+        self._hash = hashlib.sha256()
+        self._shards: list[str] = []
+
+    def update(self, content: memoryview) -> None:
+        """The next bytes."""
+        while content:
+            part, content = content[: self._room], content[self._room :]
+            self._hash.update(part)
+            self._room -= len(part)
+            if not self._room:
+                self._shards.append(self._hash.hexdigest())
+                self._hash, self._room = hashlib.sha256(), next(self._sizes, len(content))
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """SHA-256 of every shard that is whole."""
+        return tuple(self._shards)
+
+    @property
+    def digest(self) -> str:
+        """What ``digest_arrays`` gives, once everything was written."""
+        return digest_of_shards(self._shapes, self._shards)
+
+
+def _hashed(shapes: Shapes, content: Callable[[Piece], memoryview]) -> tuple[str, ...]:
+    shards = []
+    for pieces in shard_plan(shapes, max_values=SHARD_VALUES):
+        digest = hashlib.sha256()
+        for block in (block for piece in pieces for block in piece.blocks()):
+            digest.update(content(block))
+        shards.append(digest.hexdigest())
+    return tuple(shards)
+
+
+def _digest(shapes: Shapes, dtypes: Mapping[str, str], shards: Sequence[str]) -> str:
+    heads = [[name, dtypes[name], list(shapes[name])] for name in sorted(shapes)]
+    return hashlib.sha256(json.dumps([heads, list(shards)]).encode()).hexdigest()
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Products of a tall and a wide factor, handled without ever being written out.
 
 The product B A of a layer's factors has as many numbers as the layer. Its norm, its singular values and its nearest
-products of a lower rank (Eckart and Young 1936, https://doi.org/10.1007/BF02288367) are all found from the triangles
-of the factors' QR decompositions, whose side is the rank. Adapters are those of `model.adapter`; the coordinator reads
+products of a lower rank (Eckart and Young 1936, https://doi.org/10.1007/BF02288367) are all found from triangles R
+with R'R = B'B and with R'R = A A', whose side is the rank. Adapters are those of `model.adapter`; the coordinator reads
 this without waiting for torch.
 """
 
@@ -17,6 +17,8 @@ from model.tensors import Shapes
 
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 """What the names of a layer's wide factor A and of its tall factor B end with."""
+WELL_CONDITIONED = 1e-4
+"""Smallest share of the largest diagonal value of a triangle that the smallest one may be."""
 
 
 def layers_of(names: Iterable[str]) -> list[str]:
@@ -108,4 +110,19 @@ def product_norm(
 
 
 def _triangle(tall: NDArray[np.float64]) -> Float64[np.ndarray, "side inner"]:
+    """Some R with R'R = T'T for the tall matrix T.
+
+    Cholesky's, which takes a fifth of the time, where it has digits enough: its error is that of T'T, so it grows with
+    the square of the condition, of which the diagonal gives an idea. Else that of the QR decomposition.
+    """
+    try:
+        triangle = np.linalg.cholesky(tall.T @ tall).T
+    except np.linalg.LinAlgError:  # not positive: some direction is missing
+        return _exact_triangle(tall)
+    diagonal = np.diag(triangle)
+    is_sound = len(diagonal) > 0 and diagonal.min() > WELL_CONDITIONED * diagonal.max()
+    return triangle if is_sound else _exact_triangle(tall)
+
+
+def _exact_triangle(tall: NDArray[np.float64]) -> Float64[np.ndarray, "side inner"]:
     return np.linalg.qr(tall, mode="r")  # type: ignore[return-value]  # all three factors, to numpy's stub

@@ -3,7 +3,6 @@
 It is read by position and not mapped into memory, as mapped pages count as memory of the process.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.arrays import WrongModelFile, replacing, tensor_head
+from model.arrays import FLOAT32, ShardHash, WrongModelFile, replacing
 from model.tensors import BLOCK_VALUES, Piece, Shapes, Tensors, as_tensors, pieces_of
 
 VALUE_BYTES = 4
@@ -52,7 +51,7 @@ class TensorFile(Tensors):
 
     def piece(self, piece: Piece) -> NDArray[np.float32]:
         """The values of a piece, flat."""
-        values = np.empty(piece.num_values, dtype="<f4")
+        values = np.empty(piece.num_values, dtype=FLOAT32)
         with self.path.open("rb", buffering=0) as file:
             file.seek(self._starts[piece.name] + piece.start * VALUE_BYTES)
             _read_into(file, values, self.path)
@@ -66,7 +65,7 @@ class TensorWriter:
         self._file, self._shapes = file, shapes
         self._left = iter(sorted(shapes))
         self._name, self._next = "", 0
-        self._hash = hashlib.sha256()
+        self._hash = ShardHash(shapes)
 
     def put(self, piece: Piece, values: NDArray[np.floating]) -> None:
         """Append a piece; it begins where the last one ended."""
@@ -76,7 +75,7 @@ class TensorWriter:
             raise ValueError(
                 f"tensor {piece.name} goes on at value {self._next}, not {piece.start}"
             )
-        content = np.ascontiguousarray(values, dtype="<f4").reshape(-1).view(np.uint8).data
+        content = np.ascontiguousarray(values, dtype=FLOAT32).reshape(-1).view(np.uint8).data
         self._hash.update(content)
         write_all(self._file, content)
         self._next = piece.stop
@@ -90,15 +89,19 @@ class TensorWriter:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what was put, 64 hexadecimal digits."""
-        return self._hash.hexdigest()
+        """Of what was put, 64 hexadecimal digits."""
+        return self._hash.digest
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """SHA-256 of every shard of what was put (``shard_digests``)."""
+        return self._hash.shards
 
     def _begin(self, name: str) -> None:
         self._check_full()
         if next(self._left, None) != name:
             raise ValueError(f"tensor {name} is not the next one")
         self._name, self._next = name, 0
-        self._hash.update(tensor_head(name, "<f4", self._shapes[name]))
 
     def _check_full(self) -> None:
         if self._name and self._next != prod(self._shapes[self._name]):

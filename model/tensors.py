@@ -16,6 +16,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Parameter name -> shape."""
 BLOCK_VALUES = 2**18
 """Values that arithmetic over many sets holds of each at a time: 1 MiB in float32."""
+SHARD_VALUES = 2**22
+"""Values that are hashed, and travel, at a time: at most 16 MiB in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,12 @@ class Piece:
     def num_values(self) -> int:
         """Length of the run."""
         return self.stop - self.start
+
+    def blocks(self) -> "Iterator[Piece]":
+        """The same run in pieces of at most ``BLOCK_VALUES`` values."""
+        for start in range(self.start, self.stop, BLOCK_VALUES):
+            stop = min(start + BLOCK_VALUES, self.stop)
+            yield Piece(name=self.name, start=start, stop=stop)
 
 
 class Tensors(Mapping[str, NDArray[np.float32]], ABC):

@@ -10,7 +10,7 @@ from federation.config import RoundRules
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from federation.wire.header import ProtocolMismatch, Unreadable
 from federation.wire.rounds import pack_instruction, unpack_answer
-from server.mailbox import POLL_SECONDS, Mailbox, Node
+from server.mailbox import Mailbox, Node, pause_seconds
 from server.rounds import Answered, Asked, Event
 
 Address = Callable[[Instruction, Node], tuple[Instruction, Asked]]
@@ -50,7 +50,7 @@ def conduct(talk: Conversation, address: Address) -> Iterator[Event]:
                 yield Answered(site=site, answer=answer)
         if mail.waiting.keys() & online.keys() or talk.num_admitted() < talk.rules.min_sites:
             talk.busy = time.monotonic()
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause_seconds(len(mail.waiting)))
     for site in sorted(mail.waiting):
         reason = "no answer before the round was closed"
         yield Answered(site=site, answer=Refusal(code=RefusalCode.NO_ANSWER, reason=reason))

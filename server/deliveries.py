@@ -13,7 +13,7 @@ from federation.wire.deliveries import pack_delivery_request, unpack_delivery
 from federation.wire.header import ProtocolMismatch, Unreadable
 from server.blobs.store import BlobStore
 from server.collection import Came, Words
-from server.mailbox import POLL_SECONDS, Mailbox, Node
+from server.mailbox import Mailbox, Node, pause_seconds
 
 LOOK_SECONDS = 2.0
 """Between two looks at what has arrived."""
@@ -123,7 +123,7 @@ def _words(
                     mail.settle(site)
                     yield site, word
         if waits:
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause_seconds(len(mail.waiting)))
 
 
 def _ask(

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-POLL_SECONDS = 0.3
+MIN_PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 0.05
+"""For each hospital that is waited for."""
 ASK_AGAIN_SECONDS = 1800.0
 """A connected hospital that is silent this long is asked again."""
 MAX_DEATHS = 2
@@ -107,3 +109,8 @@ class Mailbox:
             (reply,) = self.grid.send_and_receive([message])
             self.names[node_id] = str(reply.content.config_records["site"]["name"])
         return self.names[node_id]
+
+
+def pause_seconds(num_waiting: int) -> float:
+    """How long to wait before the next look for answers, each of which costs a request for every hospital."""
+    return max(MIN_PAUSE_SECONDS, PAUSE_SECONDS * num_waiting)

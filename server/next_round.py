@@ -24,7 +24,6 @@ from model.arrays import replacing
 from model.ema import average_piece
 from model.tensor_file import TensorWriter, write_all, write_tensors
 from model.tensors import (
-    BLOCK_VALUES,
     Piece,
     Shapes,
     Tensors,
@@ -99,6 +98,7 @@ def next_round(
         number=number,
         digests={name: writer.digest for name, writer in writers.items()},
         base_digest=state.base_digest,
+        shards=writers[WEIGHTS].shards,
         gap=_gap(stage, state, changes, shares),
     )
 
@@ -173,7 +173,7 @@ class _NextWeights:
         end = 0
         for piece in pieces:
             self._copy_until(piece.name)
-            for block in _blocks(piece):
+            for block in piece.blocks():
                 start, end = end, end + block.num_values
                 with np.errstate(over="ignore", invalid="ignore"):
                     self._put(block, self._state.weights.piece(block) + steps[start:end])
@@ -261,16 +261,11 @@ def _rounded(movement: Movement, pieces: tuple[Piece, ...]) -> NDArray[np.float3
     """The movement of some pieces, one after the other; in float64 there is no more of it than a block."""
     values, end = np.empty(sum(piece.num_values for piece in pieces), np.float32), 0
     for piece in pieces:
-        for block in _blocks(piece):
+        for block in piece.blocks():
             start, end = end, end + block.num_values
             with np.errstate(over="ignore"):
                 values[start:end] = movement(block)
     return values
-
-
-def _blocks(piece: Piece) -> Iterator[Piece]:
-    for start in range(piece.start, piece.stop, BLOCK_VALUES):
-        yield Piece(name=piece.name, start=start, stop=min(start + BLOCK_VALUES, piece.stop))
 
 
 def keeps_step(transport: Transport, weights: Shapes, moved: Shapes) -> bool:

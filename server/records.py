@@ -55,6 +55,8 @@ class Reached:
     digests: Mapping[str, str]
     """Name of each file, such as ``weights``, to the digest of its tensors."""
     base_digest: str
+    shards: tuple[str, ...] = ()
+    """Digest of every shard of the weights."""
     gap: float | None = None
 
 

@@ -14,7 +14,7 @@ from federation.parcel import Parcel
 from federation.schedule import trained_tensors
 from federation.shipment import shipment_of
 from federation.stages import FullStage, LoraStage
-from model.arrays import digest_arrays
+from model.arrays import digest_arrays, digest_of_shards, shard_digests
 from model.tensor_file import TensorFile
 from model.tensors import Tensors, num_values
 from server.aggregation.combine import needs_all_shards
@@ -111,7 +111,8 @@ def enter_stage(store: StudyStore, state: GlobalState | None, start: Start) -> G
         return state
     before = store.base_of(index)
     weights = start(study, index, before, store.stage_start_path(index))
-    digest = digest_arrays(weights)
+    shards = shard_digests(weights)
+    digest = digest_of_shards(weights.shapes, shards)
     if done == 0:
         store.set_fact(INITIAL_DIGEST, digest)
     base = before if stage.kind == "lora" else None
@@ -119,6 +120,7 @@ def enter_stage(store: StudyStore, state: GlobalState | None, start: Start) -> G
         round_number=done,
         weights=weights,
         digest=digest,
+        shards=shards,
         base=base,
         base_digest=digest_arrays(base) if base is not None else "",
     )
@@ -220,7 +222,9 @@ def collect(
 def instruct(store: StudyStore, state: GlobalState, sites: Sites) -> Instruction:
     """What every hospital is asked; tensors that are too large for a message can be fetched."""
     number = state.round_number + 1
-    weights = ship(store, sites, state.weights, state.digest, number=number)
+    weights = ship(
+        store, sites, state.weights, state.digest, shards=state.shards, number=number
+    )
     if state.step is not None and weights.content is None:
         folder = store.round_path(state.round_number)
         sites.publish(state.step.parcel, folder / STEP, 0, number=number)
@@ -237,7 +241,13 @@ def instruct(store: StudyStore, state: GlobalState, sites: Sites) -> Instruction
 
 
 def ship(
-    store: StudyStore, sites: Sites, tensors: Tensors, digest: str, *, number: int
+    store: StudyStore,
+    sites: Sites,
+    tensors: Tensors,
+    digest: str,
+    *,
+    shards: tuple[str, ...] = (),
+    number: int,
 ) -> Shipment:
     """Tensors that lie in a file, inside the message or to be fetched."""
     if not isinstance(tensors, TensorFile):
@@ -245,7 +255,7 @@ def ship(
     transport = store.study.transport
     if not sites.carries_shards:
         transport = replace(transport, inline_bytes=EVERYTHING_INSIDE)
-    shipment = shipment_of(tensors, transport, digest=digest)
+    shipment = shipment_of(tensors, transport, digest=digest, shards=shards)
     if shipment.content is None:
         sites.publish(shipment.parcel, tensors.path, tensors.data_start, number=number)
     return shipment

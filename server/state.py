@@ -25,6 +25,8 @@ class GlobalState:
     """The whole model in a full stage, the adapter in a LoRA stage."""
     digest: str
     """Of the weights."""
+    shards: tuple[str, ...] = ()
+    """Digest of every shard of the weights (``shard_digests``); empty if it is not known."""
     momentum: Tensors | None = None
     """Velocity of the outer step, or its mean of changes; None before the first step and without one."""
     variance: Tensors | None = None

