@@ -150,10 +150,8 @@ def measure_ours(folder: Path, num_sites: int, *, size: str) -> Measured:
     """One round of ours."""
     layout, study = Layout(folder / "out"), study_of(num_sites, size=size, rank=None)
     names = [f"site-{number:02d}" for number in range(1, num_sites + 1)]
-    variables = {
-        "FEDCXR_BENCH_CHANGE": str(make_ready(folder / "ready", moving_shapes(size, None)))
-    }
-    with federation(layout, names, max_scratch=NO_CAP, variables=variables) as supervisor:
+    ready = make_ready(folder / "ready", names, moving_shapes(size, None), shared=True)
+    with federation(layout, names, max_scratch=NO_CAP, ready=ready) as supervisor:
         store = StudyStore.create(layout.coordinator, study)
         want(store)
 

@@ -119,7 +119,7 @@ def over_processes(
     study: StudyConfig, names: Sequence[str], layout: Layout, store: StudyStore
 ) -> list[Look]:
     """Every site with its own programs."""
-    with federation(layout, names, max_scratch=NO_CAP, variables={}) as supervisor:
+    with federation(layout, names, max_scratch=NO_CAP) as supervisor:
         pids = {name: state.pid for name, state in supervisor.states().items() if state.pid}
 
         def look() -> Mapping[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ Every program is the one of production, over TLS on this machine; only training 
 (bench/stand_in). With --rank the adapter of that rank travels instead of the model. Memory is the sum over all processes
 of a side, the coordinator's and the largest hospital's: resident sets, which count shared pages once per process, and
 proportional ones, which count them once. The rate that the round is held against is that of a bare TLS socket whose
-reader writes to the same disk.
+reader writes to the same disk as many bytes as all hospitals receive.
 
 With --held-base there are rounds of the adapter alone, above a model that every hospital holds already; then the
 seconds of every round are told, and what the coordinator's log says of where they went.
@@ -144,17 +144,22 @@ def study_of(
 
 @contextmanager
 def federation(
-    layout: Layout, names: Sequence[str], *, max_scratch: float, ready: Mapping[str, Path]
+    layout: Layout,
+    names: Sequence[str],
+    *,
+    max_scratch: float,
+    ready: Mapping[str, Path] | None = None,
 ) -> Iterator[Supervisor]:
-    """A coordinator and its hospitals, who do not train."""
+    """A coordinator and its hospitals, who send changes that lie ready or are generated."""
     os.environ[SCRATCH_VARIABLE] = str(int(max_scratch))
     with Supervisor() as supervisor:
         endpoint = start_coordinator(supervisor, layout)
         for name in names:
             write_profile(layout, name, image_size=64, port=endpoint.port, ca_path=endpoint.ca_path)
             program = hospital_program(layout, name)
-            variables = {"PYTHONPATH": str(STAND_IN), "FEDCXR_BENCH_CHANGE": str(ready[name])}
-            environment = {**program.environment, **variables}
+            environment = {**program.environment, "PYTHONPATH": str(STAND_IN)}
+            if ready is not None:
+                environment["FEDCXR_BENCH_CHANGE"] = str(ready[name])
             supervisor.start(name, replace(program, environment=environment))
         wait_for_hospitals(supervisor, layout, names)
         yield supervisor
@@ -269,7 +274,7 @@ def main() -> None:
         try:
             moved = 4 * num_values(moving_shapes(options.size, options.rank))
             num_shards = -(-moved // SHARD_BYTES)
-            raw = raw_rate(folder, num_shards, os.urandom(SHARD_BYTES))
+            raw = raw_rate(folder, num_sites * num_shards, os.urandom(SHARD_BYTES))
             base = held_base(folder, options.size) if options.held_base else None
             rows.append(
                 measure(

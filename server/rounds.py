@@ -222,9 +222,7 @@ def collect(
 def instruct(store: StudyStore, state: GlobalState, sites: Sites) -> Instruction:
     """What every hospital is asked; tensors that are too large for a message can be fetched."""
     number = state.round_number + 1
-    weights = ship(
-        store, sites, state.weights, state.digest, shards=state.shards, number=number
-    )
+    weights = ship(store, sites, state.weights, state.digest, shards=state.shards, number=number)
     if state.step is not None and weights.content is None:
         folder = store.round_path(state.round_number)
         sites.publish(state.step.parcel, folder / STEP, 0, number=number)
