@@ -14,11 +14,12 @@ WORKDIR /build
 ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/build/wheels PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY wheels wheels
 COPY pyproject.toml requirements.lock ./
-# What only compilers and the tests of other projects read is left out.
+# What only compilers and the tests of other projects read is left out. A study's tensors may travel through a bucket,
+# so what speaks to one is part of the image.
 RUN python3 -m venv tools \
  && tools/bin/pip install --quiet --constraint requirements.lock hatchling \
  && python3 -m venv --without-pip /opt/fedcxr \
- && tools/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > needed.txt \
+ && tools/bin/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["bucket"], sep="\n")' > needed.txt \
  && tools/bin/pip --python /opt/fedcxr/bin/python install --quiet --no-compile --constraint requirements.lock --requirement needed.txt \
  && rm -rf /opt/fedcxr/lib/python3.11/site-packages/torch/include /opt/fedcxr/lib/python3.11/site-packages/torch/test
 
@@ -54,6 +55,6 @@ USER 10001:10001
 WORKDIR /state
 ENTRYPOINT ["fedcxr"]
 CMD ["hospital", "up", "/etc/fedcxr/site.yaml"]
-# Healthy means that the coordinator knows this hospital and that it is ready to train, not that a process runs.
+# Healthy means that the coordinator knows this hospital and that its last round was not its own failure.
 HEALTHCHECK --interval=10s --timeout=20s --start-period=120s --retries=3 \
-    CMD ["fedcxr", "hospital", "status", "/etc/fedcxr/site.yaml"]
+    CMD ["fedcxr", "hospital", "health", "/etc/fedcxr/site.yaml"]

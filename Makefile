@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: help install format check test demo compose-test bench fuzz faults clean
+.PHONY: help install format check test demo compose-test sbom offline-bundle bench fuzz faults clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,15 @@ demo: install  ## three hospitals train one model on this machine
 
 compose-test:  ## a coordinator and three hospitals in containers, one of them lost and found
 	@PYTHON=$(PYTHON) containers/compose_test.sh
+
+sbom: install  ## every part of an installation, as CycloneDX
+	$(BIN)/python deploy/sbom.py requirements.lock out/sbom.json
+
+offline-bundle: install  ## one file from which a machine without a network is installed
+	PYTHON=$(BIN)/python containers/wheels.sh wheels
+	rm -f wheels/fedcxr-*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels .
+	PYTHON=$(BIN)/python deploy/offline/bundle.sh wheels out
 
 CUTS := $(foreach place,asking fetching leaving,$(foreach seconds,5 60 300,$(place):$(seconds)))
 comma := ,

@@ -43,6 +43,7 @@ from model.tensors import Shapes, num_values
 from server.environment import SCRATCH_VARIABLE
 from server.store import StudyStore
 from server.watch import want
+from simulation.approvals import approve_everywhere
 from simulation.federate import (
     hospital_program,
     start_coordinator,
@@ -183,6 +184,7 @@ def measure(
         pids = {name: state.pid for name, state in supervisor.states().items() if state.pid}
         with Memory(roots=pids) as memory:
             store = StudyStore.create(layout.coordinator, study)
+            approve_everywhere(store, layout, names)
             if base is not None:
                 base.give(layout, names, store)
             want(store)

@@ -9,11 +9,14 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.config import load_site
+from client.config import SiteConfig, load_site
+from client.control.gate import why_closed
 from client.delivery import deliver
+from client.plans.gate import why_not, why_not_delivered
 from client.refused import disk_refusal
 from client.rounds import answer
 from client.statistics import answer_counts
+from federation.event_log import log_events
 from federation.logs import configure_logging
 from federation.messages import Refusal, RefusalCode
 from federation.processes import die_with_parent
@@ -52,24 +55,28 @@ app = ClientApp(mods=[seal_errors])
 def train(message: Message, context: Context) -> Message:
     """Answer one instruction with one update, or with the reason for none."""
     die_with_parent()
-    site = load_site(site_path(context))
-    return Message(pack_answer(answer(site, unpack_instruction(message.content))), reply_to=message)
+    site, instruction = opened(context), unpack_instruction(message.content)
+    closed = why_closed(site, instruction.study_digest)
+    reply = closed or why_not(site, instruction) or answer(site, instruction)
+    return Message(pack_answer(reply), reply_to=message)
 
 
 @app.query("deliver")
 def delivery(message: Message, context: Context) -> Message:
     """Leave shards of a finished update where the coordinator asks for them, or say why not."""
     die_with_parent()
-    site = load_site(site_path(context))
+    site = opened(context)
     request = unpack_delivery_request(message.content)
-    return Message(pack_delivery(deliver(site, request)), reply_to=message)
+    closed = why_closed(site, request.study_digest)
+    reply = closed or why_not_delivered(site, request) or deliver(site, request)
+    return Message(pack_delivery(reply), reply_to=message)
 
 
 @app.query("counts")
 def counts(message: Message, context: Context) -> Message:
     """Answer one request for counts with a table, or with the reason for none."""
     die_with_parent()
-    site = load_site(site_path(context))
+    site = opened(context)
     request = unpack_counts_request(message.content)
     return Message(pack_counts(answer_counts(site, request), request), reply_to=message)
 
@@ -79,6 +86,13 @@ def name(message: Message, context: Context) -> Message:
     """Say which hospital this is; only the simulation engine has nodes without a name."""
     site_name = load_site(site_path(context)).site_name
     return Message(RecordDict({"site": ConfigRecord({"name": site_name})}), reply_to=message)
+
+
+def opened(context: Context) -> SiteConfig:
+    """The profile that this process works for, and its log of events."""
+    site = load_site(site_path(context))
+    log_events(site.state_path / "logs", side="hospital", site=site.site_name)
+    return site
 
 
 def site_path(context: Context) -> Path:

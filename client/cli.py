@@ -6,19 +6,25 @@ from typing import Annotated
 
 import typer
 
-from client.audit.cli import audit, audit_verify
+from client.arguments import Json, Site
+from client.audit.cli import app as audit_app
+from client.console.cli import app as console_app
+from client.control.cli import app as control_app
+from client.enrolment.cli import register as register_enrolment
+from client.operations.cli import MetricsPort
+from client.operations.cli import app as operations_app
+from client.plans.cli import app as plans_app
+from federation.exit_codes import ExitCode
 from federation.terminal import emit, stop_on_signals
 
 app = typer.Typer(no_args_is_help=True, help="Take part in a study without a radiograph leaving.")
 
-Site = Annotated[Path, typer.Argument(help="The hospital's profile, as YAML.")]
-Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
-NOT_READY = 1
-NOT_SOUND = 1
-
-
-app.command()(audit)
-app.command("audit-verify")(audit_verify)
+register_enrolment(app)
+app.add_typer(plans_app)
+app.add_typer(console_app)
+app.add_typer(control_app)
+app.add_typer(operations_app)
+app.add_typer(audit_app, name="audit")
 
 
 @app.command()
@@ -34,12 +40,15 @@ def ingest(
 ) -> None:
     """Read what is new into the cache, and say what is usable and why the rest is not."""
     from client.config import load_site
+    from client.evidence.log import Event, account, note_news
     from client.intake.ingest import ingest as run_ingest
     from client.intake.progress import reading_bar
 
     profile = load_site(site)
     with reading_bar() as on_progress:
         done = run_ingest(profile, num_workers=workers, rebuild=rebuild, on_progress=on_progress)
+    facts = {"usable": done.tally.num_usable, "read": done.num_read, "gone": done.num_gone}
+    note_news(profile.state_path, Event.INGESTED, actor=account(), facts=facts)
     emit(done.to_json(), str(done), as_json=as_json)
 
 
@@ -109,16 +118,18 @@ def inspect(
 
 
 @app.command()
-def up(site: Site, as_json: Json = False) -> None:
+def up(site: Site, metrics_port: MetricsPort = 0, as_json: Json = False) -> None:
     """Connect to the coordinator and take part in its rounds, until stopped."""
     from client.config import load_site
+    from client.operations.service import attended
     from client.supernode import serve
 
     def on_state(state: str) -> None:
+        manager.ready(state)
         emit({"state": state}, f"{profile.site_name}: {state}", as_json=as_json)
 
     profile = load_site(site)
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, attended(profile, metrics_port=metrics_port) as manager:
         serve(profile, site.resolve(), stop=stop, on_state=on_state)
 
 
@@ -126,17 +137,19 @@ def up(site: Site, as_json: Json = False) -> None:
 def status(site: Site, as_json: Json = False) -> None:
     """Say whether this hospital is connected; exit code 0 means registered and ready."""
     from client.config import load_site
-    from client.supernode import node_state
+    from client.control.gate import gate_of
+    from client.supernode import node_state, what_it_waits_for
 
     profile = load_site(site)
-    state = node_state(profile.state_path)
-    emit(
-        {"site": profile.site_name, "state": state},
-        f"{profile.site_name}: {state}",
-        as_json=as_json,
-    )
+    closed = gate_of(profile).closed()
+    state = node_state(profile.state_path, gate_of(profile))
+    reason = what_it_waits_for(profile.state_path) if state == "waiting" else ""
+    reason = closed.sentence if closed else reason
+    facts = {"site": profile.site_name, "state": state} | ({"reason": reason} if reason else {})
+    text = f"{profile.site_name}: {state}: {reason}" if reason else f"{profile.site_name}: {state}"
+    emit(facts, text, as_json=as_json)
     if state != "registered":
-        raise typer.Exit(NOT_READY)
+        raise typer.Exit(ExitCode.NOT_READY)
 
 
 @app.command()
@@ -151,4 +164,4 @@ def ledger(
     from client.ledger_cli import show_ledger
 
     if not show_ledger(site, verify=verify, as_json=as_json):
-        raise typer.Exit(NOT_SOUND)
+        raise typer.Exit(ExitCode.NOT_READY)

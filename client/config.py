@@ -6,9 +6,20 @@ from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
+from client.control.limits import Limits
 from client.dicom.policy import ReadPolicy
-from federation.field_types import Address, AeTitle, Port, Positive, Rate, SiteName, Whole
-from federation.strict_yaml import STRICT, load_config
+from federation.field_types import (
+    Address,
+    AeTitle,
+    Port,
+    Positive,
+    ProxyAddress,
+    Rate,
+    SiteName,
+    Whole,
+)
+from federation.layers import load_layered
+from federation.strict_yaml import STRICT
 from model.conditioning import FINDINGS
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -108,6 +119,11 @@ class SiteConfig:
     """``host:port`` of the coordinator's public port."""
     ca_path: Path
     """Certificate of the authority that signed the coordinator's certificate."""
+    proxy: ProxyAddress | None = None
+    """``http://host:port`` of the proxy that leads out of the hospital; None: what the environment says (HTTPS_PROXY,
+    ALL_PROXY), which may hold a name and a password. NO_PROXY counts either way."""
+    authority_path: Path | None = None
+    """Public half of the key with which the study authority signs plans and models; joining a study puts it here."""
     data_path: Path | None = None
     """Folder with DICOM files; it is only read."""
     dicomweb: Dicomweb | None = None
@@ -150,6 +166,8 @@ class SiteConfig:
     """How this hospital's machine trains."""
     num_threads: Positive = 1
     """CPU threads for training. The same number gives the same bits."""
+    limits: Limits = field(default_factory=Limits)
+    """What the federation may take of this hospital's machine, line, disk and day."""
 
     def __post_init__(self) -> None:
         if self.data_path is None and self.dicomweb is None and self.receiver is None:
@@ -168,10 +186,11 @@ def load_site(path: Path) -> SiteConfig:
     Raises:
         ConfigError: naming the file, every offending key, and what it should be.
     """
-    site, folder = load_config(path, SiteConfig), path.resolve().parent
+    site, folder = load_layered(path, SiteConfig), path.resolve().parent
     return replace(
         site,
         ca_path=folder / site.ca_path,
+        authority_path=_beside(folder, site.authority_path),
         state_path=folder / site.state_path,
         data_path=_beside(folder, site.data_path),
         dicomweb=_dicomweb_beside(folder, site.dicomweb),

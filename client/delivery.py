@@ -3,6 +3,7 @@
 import logging
 
 from client.config import SiteConfig
+from client.control.gate import gate_of
 from client.kept import Finished, KeptRounds, study_folder
 from client.leaving import let_leave
 from client.refused import NotTaken
@@ -19,6 +20,7 @@ def deliver(site: SiteConfig, request: DeliveryRequest) -> Delivery:
     Asked twice at a time, the second waits for the first and finds everything there.
     """
     try:
+        gate_of(site).require_open(request.study_digest)
         folder = study_folder(site, request.study_digest)
         if not folder.is_dir():
             raise _not_kept()

@@ -1,14 +1,27 @@
 """Where a hospital trains, and in which arithmetic."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
 
+from client.control.limits import GPU_MEMORY_VARIABLE
+
 
 def best_device() -> torch.device:
     """The hospital's GPU if it has one that works, otherwise its processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    share_gpus()
+    return torch.device("cuda")
+
+
+def share_gpus() -> None:
+    """Keep to the part of the GPUs' memory that the hospital gives."""
+    part = os.environ.get(GPU_MEMORY_VARIABLE)
+    for number in range(torch.cuda.device_count()) if part else ():
+        torch.cuda.set_per_process_memory_fraction(float(part or 1.0), number)
 
 
 def device_of(network: nn.Module) -> torch.device:

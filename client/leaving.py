@@ -9,6 +9,8 @@ import math
 import numpy as np
 
 from client.config import SiteConfig
+from client.control.gate import gate_of
+from client.evidence.recording import change_leaves
 from client.kept import Finished
 from client.private_round import allow, policy_of, private_round
 from federation.config import parse_study
@@ -25,14 +27,21 @@ class WouldLeak(RuntimeError):
         super().__init__(f"{what} is not on the list of what may leave: nothing is sent")
 
 
-def let_leave(site: SiteConfig, finished: Finished) -> None:
-    """Let a finished update pass, now and with the policy as it is now, or stop it.
+def let_leave(site: SiteConfig, finished: Finished, plan: str = "") -> None:
+    """Let a finished update pass, now and with the policy as it is now, or stop it; what passes has its receipt.
+
+    Args:
+        site: Whose it is.
+        finished: As it lies on the disk.
+        plan: Digest of the plan that it leaves under; empty for none, or where it has its receipt already.
 
     Raises:
-        NotTaken: the policy does not allow it, or another change of this round was released before.
+        NotTaken: the hospital takes no part now, its policy does not allow it, or another change of this round was
+            released before.
         WouldLeak: something in it is not on the list.
     """
     update, asked = finished.update, finished.asked
+    gate_of(site).require_open(update.study_digest)
     _, stage = parse_study(asked.study).stage_of(update.round_number)
     policy = policy_of(site)
     allow(policy, stage, base_digest=asked.base_digest)
@@ -41,6 +50,7 @@ def let_leave(site: SiteConfig, finished: Finished) -> None:
     private = private_round(policy, stage, digest=update.study_digest, number=number)
     if private is not None:
         private.settle(digest_arrays(finished.change))
+    change_leaves(site, finished, plan=plan)
 
 
 def check_leaves(

@@ -6,6 +6,7 @@ connection and no secret. For every task it forks; the copy serves one message a
 token travels through a pipe instead of a command line that every user of the machine can read.
 """
 
+import argparse
 import importlib
 import json
 import logging
@@ -117,6 +118,11 @@ def use_nursery(nursery: TextIO) -> None:
 def main() -> None:
     """Open the nursery while this process is still empty, then become Flower's SuperExec."""
     die_with_parent()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--niceness", required=True, type=int)
+    options, flower_arguments = parser.parse_known_args()
+    sys.argv = ["flower-superexec", *flower_arguments]
+    os.nice(options.niceness)  # the nursery's, and all training's
     use_nursery(open_nursery())
     importlib.import_module("flwr.supercore.cli").flower_superexec()
 

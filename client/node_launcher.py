@@ -1,7 +1,7 @@
 """The hospital's SuperNode: Flower's own, held to one bundle and to honest signs of life.
 
 Flower's node runs whatever bundle the coordinator sends, ends quietly after one internal error of the
-coordinator, and gives up when its key is not known yet. This program replaces six of Flower's private names
+coordinator, and gives up when its key is not known yet. This program replaces some of Flower's private names
 to change that, and refuses to start if one of them is gone.
 """
 
@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -32,9 +33,17 @@ from flwr.supercore.heartbeat import HeartbeatFailure, HeartbeatSender
 from flwr.supercore.run import Run
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from client.control.gate import Gate
+from client.control.last_door import end_node, guard_last_door
+from client.control.limits import Limits
+from client.control.node_pace import keep_pace
+from client.control.watch import watching
+from client.enrolment.presenting import present_certificate
+from client.enrolment.trust import status_of_answer, status_of_failure
 from client.flower_names import replace_name
 from client.node_status import NodeStatus, write_status
 from federation.bundle import BUNDLE_ID, bundle_version
+from federation.enrolment import CERTIFICATE_NAME
 from federation.files import write_file
 from federation.processes import die_with_parent
 
@@ -198,9 +207,8 @@ def _note_failure(status_path: Path, status: NodeStatus) -> None:
 
 def _status_of(error: httpx.HTTPError) -> NodeStatus:
     if isinstance(error, httpx.HTTPStatusError):
-        answers = {412: NodeStatus.UNADMITTED, 401: NodeStatus.CLOCK}
-        return answers.get(error.response.status_code, NodeStatus.UNREACHABLE)
-    return NodeStatus.UNTRUSTED if "certificate" in str(error).lower() else NodeStatus.UNREACHABLE
+        return status_of_answer(error.response)
+    return status_of_failure(error) or NodeStatus.UNREACHABLE
 
 
 def ask_sooner() -> None:
@@ -244,6 +252,8 @@ def main() -> NoReturn:
     parser.add_argument("--bundle-digest", required=True)
     parser.add_argument("--status", required=True, type=Path, dest="status_path")
     parser.add_argument("--node-id", required=True, type=Path, dest="node_id_path")
+    parser.add_argument("--state", required=True, type=Path, dest="state_path")
+    parser.add_argument("--limits", required=True)
     options, flower_arguments = parser.parse_known_args()
     _log_own_lines()
     write_status(options.status_path, NodeStatus.STARTING)
@@ -251,7 +261,12 @@ def main() -> NoReturn:
     keep_heart_beating(options.status_path)
     wait_for_admission(options.status_path, options.node_id_path)
     ask_sooner()
-    run(flower_arguments)
+    present_certificate(options.status_path.with_name(CERTIFICATE_NAME), options.status_path)
+    limits = Limits(**json.loads(options.limits))
+    keep_pace(limits)
+    door = guard_last_door(Gate(state_path=options.state_path, quiet_hours=limits.quiet))
+    with watching(door.is_to_be_cut, end_node):
+        run(flower_arguments)
 
 
 if __name__ == "__main__":

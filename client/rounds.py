@@ -3,13 +3,18 @@
 import logging
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from client.build import build
 from client.cache.layout import CacheUnusable, cache_path
 from client.config import SiteConfig
+from client.control.gate import gate_of
+from client.control.interrupting import interruptible
+from client.control.quota import require_room
 from client.device import best_device
+from client.evidence.recording import change_made, plan_of, round_asked, round_refused, signed
 from client.kept import Asked, Finished, KeptRounds, study_folder, write_finished
 from client.leaving import let_leave
 from client.losses import held_out_loss
@@ -37,16 +42,22 @@ def answer(site: SiteConfig, instruction: Instruction) -> Answer:
     """Train once per instruction; asked again, send the same bytes again."""
     try:
         task = check(instruction)
+        gate_of(site).require_open(task.digest)
+        round_asked(site, instruction, study=task.study.name)
         kept = KeptRounds(study_folder(site, task.digest))
         with kept.lock():  # asked again while still training: wait, then send what that gave
             finished = finished_update(site, task, kept)
             came_inside = len(instruction.weights.content or b"")  # where nothing can travel beside
-            return finished.ready(max(task.study.transport.inline_bytes, came_inside))
+            inside = max(task.study.transport.inline_bytes, came_inside)
+            ready = finished.ready(min(inside, site.limits.upload_bytes_per_second or inside))
+            return signed(site, ready, plan=plan_of(instruction))
     except CacheUnusable as err:  # a picture that turned out damaged when it was its turn
-        return not_usable(err).refusal
+        refusal = not_usable(err).refusal
     except NotTaken as err:
         logger.warning("round %d is not taken: %s", instruction.round_number, err)
-        return err.refusal
+        refusal = err.refusal
+    round_refused(site, instruction, refusal)
+    return refusal
 
 
 def finished_update(site: SiteConfig, task: Task, kept: KeptRounds) -> Finished:
@@ -58,8 +69,12 @@ def finished_update(site: SiteConfig, task: Task, kept: KeptRounds) -> Finished:
         private.take_receipt(instruction, kept.folder, site_name=site.site_name)
     kept.forget_changes_before(task.number)
     finished = kept.find(task.number, instruction.weights.digest)
-    finished = finished or train(site, task, kept, private)
-    let_leave(site, finished)
+    if finished is None:
+        require_room(site, instruction, kept.received)
+        with interruptible(gate_of(site), task.digest):
+            finished = train(site, task, kept, private)
+    change_made(site, instruction, finished)
+    let_leave(site, finished, plan_of(instruction))
     return finished
 
 
@@ -76,7 +91,8 @@ def train(
         del seen  # each process opens an autoencoder of its own
         job, folder = together(site, task, start), kept.folder / "job"
         state = earlier_optimizer_state(task, kept)
-        outcome = train_together(folder, job, start.weights, state)
+        look = partial(gate_of(site).require_open, task.digest)
+        outcome = train_together(folder, job, start.weights, state, look=look)
     else:
         outcome = train_here(site, task, kept, start, seen)
     return keep(

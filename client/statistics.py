@@ -21,6 +21,7 @@ import numpy as np
 
 from client.cache.records import Records
 from client.config import SiteConfig, StatisticsPolicy
+from client.control.gate import gate_of
 from client.opening import open_site_cache
 from client.patient_counts import patients_by_pair, patients_by_value
 from client.privacy_policy import PrivacyPolicy
@@ -53,6 +54,7 @@ def answer_counts(site: SiteConfig, request: CountsRequest) -> CountsAnswer:
         reason = "the hospital does not share counts before a study"
         return Refusal(code=RefusalCode.STATISTICS, reason=reason)
     try:
+        gate_of(site).require_open()
         records = open_site_cache(site)
     except NotTaken as err:
         return err.refusal

@@ -10,23 +10,31 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from client.config import SiteConfig
+from client.control.gate import STOPPED, Gate, gate_of
+from client.control.limits import GPU_MEMORY_VARIABLE, Limits
+from client.control.running import LOCK_NAME, StopOrder, tell_running
+from client.enrolment.renewal import renewing
+from client.evidence.log import Event, account, note
 from client.node_status import SENTENCES, NodeStatus, read_status, write_status
+from client.transfer.proxy import proxy_environment
 from federation.bundle import bundle_digest
 from federation.certificates import Certificate, issue_certificate, make_authority
 from federation.files import hold_lock, is_locked, make_private_folder, write_file
 from federation.node_keys import NodeKey, make_node_key, publish_public_key
 from federation.processes import Program, Supervisor, flower_environment, free_port
+from federation.systemd import ServiceManager, service_manager
 
-LOCK_NAME = "node.lock"
 STATUS_NAME = "node.status"
 TEND_SECONDS = 0.25
 TASK_POLL_SECONDS = 0.25
 """Pause of SuperExec between two looks for a task."""
+ORDERED_STOP_SECONDS = 3.0
+"""That processes get to sign off when the hospital's people stop it; nothing of an answer leaves meanwhile."""
 
 
 class NodeState(StrEnum):
@@ -34,6 +42,8 @@ class NodeState(StrEnum):
 
     STOPPED = "stopped"
     WAITING = "waiting"
+    PAUSED = "paused"
+    """Nothing leaves for now: its people said so, or its quiet hours."""
     REGISTERED = "registered"
 
 
@@ -68,20 +78,66 @@ def serve(
     state = make_private_folder(site.state_path.resolve())
     with hold_lock(state / LOCK_NAME):
         write_status(state / STATUS_NAME, NodeStatus.STARTING)
+        tell_running(state, ())
         plan = _prepare(site, site_path.resolve(), state)
-        if _await_certificate(site.ca_path, stop, on_state):
-            with Supervisor() as supervisor:
+        end = _End(signal=stop, order=StopOrder(state), manager=service_manager())
+        if _await_leave(end, on_state) and _await_certificate(site.ca_path, end, on_state):
+            note(state, Event.NODE_STARTED, actor=account())
+            with renewing(site), Supervisor() as supervisor:
                 supervisor.start("supernode", _supernode(plan))
-                _keep_running(plan, supervisor, stop, on_state)
+                _keep_running(plan, supervisor, end, on_state)
+                if end.order.has_come():
+                    supervisor.stop(patience_seconds=ORDERED_STOP_SECONDS)
+            note(state, Event.NODE_STOPPED, actor=account())
     on_state("stopped")
 
 
-def node_state(state_path: Path) -> NodeState:
-    """How the node of this state folder is, from what it left on the disk."""
+def node_state(state_path: Path, gate: Gate | None = None) -> NodeState:
+    """How the node of this state folder is, from what it left on the disk.
+
+    Args:
+        state_path: The hospital's state folder.
+        gate: Whether it takes part now; without one only its connection is looked at.
+    """
     if not is_locked(state_path / LOCK_NAME):
         return NodeState.STOPPED
+    if gate is not None and gate.closed() is not None:
+        return NodeState.PAUSED
     registered = read_status(state_path / STATUS_NAME) is NodeStatus.REGISTERED
     return NodeState.REGISTERED if registered else NodeState.WAITING
+
+
+def what_it_waits_for(state_path: Path) -> str:
+    """What keeps a waiting node from taking part, and whose job it is, in one sentence; empty if there is no more to say."""
+    _, colon, sentence = SENTENCES[read_status(state_path / STATUS_NAME)].partition("waiting: ")
+    return sentence if colon else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _End:
+    """Whatever ends a hospital: a signal of the system, or an order of its people."""
+
+    signal: threading.Event
+    order: StopOrder
+    manager: ServiceManager
+
+    def has_come(self) -> bool:
+        return self.signal.is_set() or self.order.has_come()
+
+    def await_briefly(self) -> bool:
+        """Whether it comes before the next look around."""
+        self.manager.alive()
+        return self.signal.wait(TEND_SECONDS) or self.order.has_come()
+
+
+def _await_leave(end: _End, on_state: Callable[[str], None]) -> bool:
+    """Wait until the people who stopped this hospital let it take part; False if told to end before."""
+    if end.order.stands_from_before():
+        on_state(STOPPED.sentence)
+    while end.order.stands_from_before():
+        if end.await_briefly():
+            return False
+    return not end.has_come()
 
 
 def _prepare(site: SiteConfig, site_path: Path, state: Path) -> _Plan:
@@ -102,35 +158,34 @@ def _prepare(site: SiteConfig, site_path: Path, state: Path) -> _Plan:
     )
 
 
-def _await_certificate(
-    ca_path: Path, stop: threading.Event, on_state: Callable[[str], None]
-) -> bool:
+def _await_certificate(ca_path: Path, end: _End, on_state: Callable[[str], None]) -> bool:
     """Wait for the file that makes the coordinator recognisable; False if told to stop before."""
     if not ca_path.exists():
         on_state("waiting for the coordinator's certificate")
     while not ca_path.exists():
-        if stop.wait(TEND_SECONDS):
+        if end.await_briefly():
             return False
-    return not stop.is_set()
+    return not end.has_come()
 
 
 def _keep_running(
-    plan: _Plan,
-    supervisor: Supervisor,
-    stop: threading.Event,
-    on_state: Callable[[str], None],
+    plan: _Plan, supervisor: Supervisor, end: _End, on_state: Callable[[str], None]
 ) -> None:
     """Tend the processes; SuperExec starts once the node answers, that is, has a status of its own."""
-    told: NodeStatus | None = None
-    while not stop.is_set():
+    told, groups, gate = "", set[int](), gate_of(plan.site)
+    while not end.await_briefly():
         supervisor.tend()
         status = read_status(plan.state / STATUS_NAME)
-        if status is not told:
-            on_state(SENTENCES[status])
-            told = status
         if status is not NodeStatus.STARTING and "superexec" not in supervisor.states():
             supervisor.start("superexec", _superexec(plan))
-        stop.wait(TEND_SECONDS)
+        closed = gate.closed() if status is NodeStatus.REGISTERED else None
+        sentence = closed.sentence if closed else SENTENCES[status]
+        if sentence != told:
+            told = sentence
+            on_state(sentence)
+        if supervisor.groups() != groups:
+            groups = supervisor.groups()
+            tell_running(plan.state, groups)
 
 
 def _supernode(plan: _Plan) -> Program:
@@ -138,6 +193,7 @@ def _supernode(plan: _Plan) -> Program:
         *(sys.executable, "-m", "client.node_launcher"),
         *("--bundle-digest", bundle_digest()),
         *("--status", str(plan.state / STATUS_NAME), "--node-id", str(plan.state / "node.id")),
+        *("--state", str(plan.state), "--limits", json.dumps(asdict(plan.site.limits))),
         *("--superlink", plan.site.coordinator, "--root-certificates", str(plan.site.ca_path)),
         *("--auth-supernode-private-key", str(plan.key.private_path)),
         *("--host", "127.0.0.1", "--port", str(plan.port), "--isolation", "process"),
@@ -152,6 +208,7 @@ def _supernode(plan: _Plan) -> Program:
 def _superexec(plan: _Plan) -> Program:
     arguments = (
         *(sys.executable, "-m", "client.node_executor"),
+        *("--niceness", str(plan.site.limits.niceness)),
         *("--runtime-api-address", f"127.0.0.1:{plan.port}"),
         *("--root-certificates", str(plan.tls.ca_path)),
         *("--superexec-auth-secret-file", str(plan.secret_path)),
@@ -164,8 +221,17 @@ def _superexec(plan: _Plan) -> Program:
         {
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(TASK_POLL_SECONDS),
             "OMP_NUM_THREADS": str(plan.site.num_threads),
+            **_gpu_variables(plan.site.limits),
         },
     )
+
+
+def _gpu_variables(limits: Limits) -> dict[str, str]:
+    """What hides GPUs, and a part of their memory, from everything that trains."""
+    variables = {} if limits.gpu_memory == 1 else {GPU_MEMORY_VARIABLE: str(limits.gpu_memory)}
+    if limits.gpus is not None:
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, limits.gpus))
+    return variables
 
 
 def _program(
@@ -174,7 +240,7 @@ def _program(
     home = plan.state / "flower"
     return Program(
         arguments=arguments,
-        environment=flower_environment(home) | variables,
+        environment=flower_environment(home) | proxy_environment(plan.site.proxy) | variables,
         folder=home,
         log_path=plan.state / "logs" / f"{name}.log",
     )

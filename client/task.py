@@ -5,6 +5,7 @@ from pathlib import Path
 
 from client.build import own_weights
 from client.config import SiteConfig
+from client.fitting import check_finite, check_names
 from client.kept import KeptRounds
 from client.receiving import forget_others, forget_partial, receive
 from client.refused import NotTaken
@@ -72,10 +73,13 @@ def start_of(site: SiteConfig, task: Task, kept: KeptRounds) -> Start:
         NotTaken: something did not come, or is not what the instruction names.
     """
     instruction = task.instruction
+    check_names(instruction, task.study, task.stage)
     forget_partial(kept.received, instruction)
     weights = receive(site, instruction.weights, kept.received)
     base_path = _base_path(site, task, kept)
     forget_others(kept.received, instruction)
+    if isinstance(task.stage, LoraStage):
+        check_finite(weights)
     return Start(
         weights=own_weights(task.stage, site.site_name, weights),
         trained=trained_tensors(task.study, task.number, frozenset(weights.shapes)),

@@ -34,6 +34,8 @@ LISTEN = (
 )
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=4)"
 RUN = "fedcxr coordinator run /etc/fedcxr/study.yaml --state /state --json"
+PLANS = "fedcxr hospital plans --json"
+APPROVE = "fedcxr hospital approve"
 STATUS = "fedcxr coordinator status --state /state --json"
 
 
@@ -182,12 +184,15 @@ def survives(project: Project) -> Iterable[Check]:
     arguments = ("docker", "exec", project.container("coordinator"), *RUN.split())
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as run:
         try:
+            for name in HOSPITALS:
+                _approve(project, name)
             lost_in = _lose_hospital(project)
             output, _ = run.communicate(timeout=STUDY_SECONDS)
         except (TimeoutError, subprocess.TimeoutExpired) as err:
             run.kill()
             yield Check(sentence="the study completes", holds=False, detail=str(err))
             return
+    yield Check(sentence="each hospital trained after a person approved its plan", holds=True)
     study = project.study()
     if run.returncode != 0 or study is None:
         yield Check(
@@ -202,6 +207,25 @@ def survives(project: Project) -> Iterable[Check]:
         holds=int(size or 0) > 10**6,
         detail=f"{size} bytes",
     )
+
+
+def _approve(project: Project, hospital: str) -> None:
+    """Agree to the plan that arrives, as a person at the hospital would.
+
+    Raises:
+        TimeoutError: if none arrives, or the hospital does not let it be approved.
+    """
+
+    def waiting() -> str:
+        done = project.inside(hospital, *PLANS.split())
+        plans = json.loads(done.stdout)["plans"] if done.returncode == 0 else []
+        return str(plans[0]["digest"]) if plans else ""
+
+    if not _wait(lambda: bool(waiting()), ROUND_SECONDS):
+        raise TimeoutError(f"no plan arrived at {hospital}")
+    done = project.inside(hospital, *APPROVE.split(), waiting(), "--name", "Compose Test")
+    if done.returncode != 0:
+        raise TimeoutError(f"{hospital} does not approve the plan: {done.stderr.strip()}")
 
 
 def _lose_hospital(project: Project) -> int:

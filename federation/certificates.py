@@ -67,7 +67,7 @@ def make_authority(folder: Path) -> Authority:
     authority = Authority(ca_path=folder / "ca.crt", key_path=folder / "ca.key")
     if not authority.ca_path.exists():
         _write_authority(authority)
-    _load_authority(authority)
+    load_authority(authority)
     return authority
 
 
@@ -85,7 +85,7 @@ def issue_certificate(folder: Path, authority: Authority, names: Sequence[str]) 
         cert_path=folder / "server.crt",
         key_path=folder / "server.key",
     )
-    issuer, issuer_key = _load_authority(authority)
+    issuer, issuer_key = load_authority(authority)
     if not _is_current(files, issuer, names):
         _write_certificate(files, issuer, issuer_key, names)
     return files
@@ -185,7 +185,12 @@ def _is_current(files: Certificate, issuer: x509.Certificate, names: Sequence[st
     )
 
 
-def _load_authority(authority: Authority) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def load_authority(authority: Authority) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """An authority's certificate and its key.
+
+    Raises:
+        AuthorityUnusable: if its files are damaged, incomplete or expired.
+    """
     try:
         certificate = x509.load_pem_x509_certificate(authority.ca_path.read_bytes())
         key = _load_key(authority.key_path)

@@ -10,8 +10,9 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from federation.encoding import Encoding
 from federation.field_types import Digest, Positive, Rate, SiteName, Whole
+from federation.layers import load_layered
 from federation.stages import FullStage, LoraStage, Stage
-from federation.strict_yaml import STRICT, ConfigError, check_config, load_config
+from federation.strict_yaml import STRICT, ConfigError, check_config
 from model.conditioning import FINDINGS
 from model.config import ModelConfig, model_config
 from model.tensors import SHARD_VALUES
@@ -208,7 +209,7 @@ def load_study(path: Path) -> StudyConfig:
     Raises:
         ConfigError: naming the file, every offending key, and what it should be.
     """
-    return load_config(path, StudyConfig)
+    return load_layered(path, StudyConfig)
 
 
 def parse_study(text: str) -> StudyConfig:

@@ -1,10 +1,12 @@
 """The messages of a round, and of the counting before a study, as plain data."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from federation.parcel import Parcel
+from federation.plan import SignedPlan
 from federation.statistics import Pair
 from privacy.ledger.chain import Head
 from privacy.ledger.witness import Receipt
@@ -65,6 +67,13 @@ class Instruction:
     """The head of this hospital's ledger as the coordinator last saw it, signed; None before the first."""
     witness_key: str = ""
     """The key that signs receipts: Ed25519, 64 hexadecimal digits."""
+    plan: SignedPlan | None = None
+    """What the hospital has to have approved before anything else is looked at; None is refused."""
+
+    @property
+    def study_digest(self) -> str:
+        """Of the study."""
+        return hashlib.sha256(self.study.encode()).hexdigest()
 
     @property
     def base_digest(self) -> str:
@@ -99,6 +108,8 @@ class Update:
     """Files looked at, or 0 if the hospital does not share counts."""
     ledger: Head | None = None
     """With privacy: the hospital's ledger after this round was reserved in it."""
+    signature: str = ""
+    """By the key of the hospital's node, to all of this and to its plan (`update_signature`); empty until it is sent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +160,19 @@ class RefusalCode(StrEnum):
     """Bytes cannot be moved until somebody does something about it."""
     DISK = "disk"
     """The hospital's disk is full, or cannot be written."""
+    EVIDENCE = "evidence"
+    """The hospital cannot write down what it does, so it does nothing."""
+    SIGNATURE = "signature"
+    """The update is not signed by the key that the roster knows."""
     NO_ANSWER = "no-answer"
+    PLAN = "plan"
+    """The signed plan does not cover what is asked for, or is not in force."""
+    UNAPPROVED = "unapproved"
+    """Nobody at the hospital has approved the plan yet; asked again, it may be."""
+    PAUSED = "paused"
+    """The hospital takes no part for now; asked again, it may."""
+    WITHDRAWN = "withdrawn"
+    """The hospital has left the study."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

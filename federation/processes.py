@@ -18,6 +18,7 @@ from typing import Self
 
 from federation import orphan_guard
 from federation.files import make_private_folder
+from federation.systemd import ServiceManager, service_manager
 
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
@@ -113,6 +114,8 @@ class Supervisor:
 
     _children: dict[str, _Child] = field(default_factory=dict)
     _guard: subprocess.Popen[str] | None = None
+    _manager: ServiceManager = field(default_factory=service_manager)
+    """Hears with every look that this process lives."""
 
     def __enter__(self) -> Self:
         self._start_guard()
@@ -144,6 +147,7 @@ class Supervisor:
 
     def tend(self) -> None:
         """Notice the dead, restart those whose pause is over, keep logs short."""
+        self._manager.alive()
         if self._guard is None or self._guard.poll() is not None:
             self._start_guard()
         now = time.monotonic()
@@ -154,12 +158,17 @@ class Supervisor:
                 self._launch(child)
             _shorten_log(child.program.log_path)
 
-    def stop(self) -> None:
-        """End all children: ask, wait up to 8 s, then kill; nothing of them remains."""
+    def groups(self) -> set[int]:
+        """The process groups of all children that run, each with everything it started."""
+        return {child.process.pid for child in self._children.values() if child.process}
+
+    def stop(self, *, patience_seconds: float = STOP_SECONDS) -> None:
+        """End all children: ask, wait for so long, then kill; nothing of them remains."""
+        self._manager.stopping()
         running = [child.process for child in self._children.values() if child.process]
         for process in running:
             _signal_group(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + patience_seconds
         while any(_is_alive(process) for process in running) and time.monotonic() < deadline:
             time.sleep(0.05)
         for process in running:

@@ -4,6 +4,7 @@ A key that nothing reads is an error, and so is one that stands twice, so that a
 silently different study.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,8 +39,17 @@ def load_config(path: Path, schema: type[Config]) -> Config:
     Raises:
         ConfigError: naming the file and every complaint, one a line.
     """
+    return check_config(str(path), read_yaml(path), schema)
+
+
+def read_yaml(path: Path) -> Any:  # noqa: ANN401  YAML holds anything
+    """What a file says, not looked at yet.
+
+    Raises:
+        ConfigError: if it cannot be read, or is no YAML.
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  a safe loader
+        return yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  a safe loader
     except OSError as err:
         raise ConfigError(
             f"{path} cannot be read ({err.strerror}): check the name you typed"
@@ -49,7 +59,27 @@ def load_config(path: Path, schema: type[Config]) -> Config:
         problem = getattr(err, "problem", None) or "cannot be read"
         line = f" (line {where.line + 1}: {problem})" if where else ""
         raise ConfigError(f"{path} is not valid YAML{line}: mend it, then try again") from err
-    return check_config(str(path), content, schema)
+
+
+def lines_of(path: Path) -> dict[str, int]:
+    """Every key that stands in a file, as ``stages.0.kind``, and the line it stands in, from 1.
+
+    Raises:
+        ConfigError: if it cannot be read, or is no YAML.
+    """
+    read_yaml(path)
+    return dict(_lines_of(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), ""))
+
+
+def _lines_of(node: yaml.Node | None, above: str) -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield f"{above}{key.value}", key.start_mark.line + 1
+            yield from _lines_of(value, f"{above}{key.value}.")
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield f"{above}{number}", value.start_mark.line + 1
+            yield from _lines_of(value, f"{above}{number}.")
 
 
 def dump_yaml(content: object) -> str:

@@ -1,8 +1,4 @@
-"""How commands speak: sentences for people, one JSON object for programs, exit codes for both.
-
-0 done; 1 not ready (the `status` commands), or a defect of the program; 2 something to mend in what was typed
-or in the files; 3 a study that waits for a person; 130 interrupted.
-"""
+"""How commands speak: sentences for people, one JSON object for programs, exit codes (`federation.exit_codes`) for both."""
 
 import errno
 import json
@@ -18,8 +14,6 @@ from types import FrameType
 import typer
 
 PROGRAM = "fedcxr"
-USAGE_ERROR = 2
-INTERRUPTED = 130
 OWN_PACKAGES = frozenset(
     {"client", "federation", "model", "privacy", "server", "simulation", "synthesis"}
 )

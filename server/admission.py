@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from federation.encoding import Encoding
 from federation.messages import Refusal, RefusalCode, Update
+from federation.update_signature import is_signed
 from privacy.ledger.chain import Head
 
 NORM_TOLERANCE = 1e-6
@@ -85,6 +86,23 @@ def inspect_ledger(ledger: Head | None, witnessed: Head | None) -> Refusal | Non
         f"countersigned: its data protection officer has to restore the ledger"
     )
     return Refusal(code=RefusalCode.LEDGER, reason=reason)
+
+
+def inspect_signature(update: Update, key: bytes | None, *, plan_digest: str) -> Refusal | None:
+    """The reason to refuse an update that its hospital did not sign, or None.
+
+    Args:
+        update: As it came.
+        key: The public key (PEM) that the roster has for the hospital; None where there is no roster.
+        plan_digest: Of the plan that was sent with the instruction; empty for none.
+    """
+    if key is None or is_signed(update, key, plan_digest=plan_digest):
+        return None
+    reason = (
+        "it is not signed, as it is, with the key that the roster has for this hospital: its data manager and the "
+        "operator compare the key's fingerprint"
+    )
+    return Refusal(code=RefusalCode.SIGNATURE, reason=reason)
 
 
 def inspect_norms(

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from federation.event_log import log_events
 from federation.files import make_private_folder
 from federation.logs import configure_logging
 from federation.processes import MAX_LOG_BYTES, die_with_parent
@@ -21,8 +22,10 @@ from server.export import export_models
 from server.hospitals import Hospitals
 from server.mailbox import Mailbox
 from server.next_round import Diverged
+from server.plans.issuing import signed_plan
 from server.room import NoRoom
 from server.rounds import run_study
+from server.signers import signers_of
 from server.statistics import TASK, read_question, statistics_folder, write_answers
 from server.store import DamagedRound, StudyStore, find_study
 from server.supplies import ALL_INSIDE, Supplies, supplies_of
@@ -38,6 +41,7 @@ def main(grid: Grid, context: Context) -> None:
     configure_logging()
     state, digest = Path(os.environ[STATE_VARIABLE]), str(context.run_config["study"])
     log_to(state / "logs" / "study.log")
+    log_events(state / "logs", side="coordinator", study=digest[:12])
     try:
         if context.run_config["task"] == TASK:
             take_census(statistics_folder(state, digest), grid)
@@ -75,6 +79,8 @@ def conduct(
             countersign=Countersign(store=store, key=key),
             blobs=supplies.blobs,
             max_scratch=supplies.max_scratch,
+            plan=signed_plan(store),
+            signer=signers_of(store.folder.parent.parent),
         )
         try:
             state = run_study(store, hospitals, start_apart)

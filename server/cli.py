@@ -5,21 +5,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import server.enrolment.cli
+from federation.exit_codes import ExitCode
 from federation.terminal import emit, program, say, shown, stop_on_signals
+from server.arguments import Json, State
+from server.console.cli import app as console_app
+from server.doctor.cli import app as doctor_app
+from server.operations.cli import MetricsPort
+from server.operations.cli import app as operations_app
+from server.plans.cli import app as plans_app
+from server.registry.cli import app as registry_app
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from federation.config import StudyConfig
 
 app = typer.Typer(no_args_is_help=True, help="Coordinate a study across hospitals.")
+app.add_typer(plans_app)
+app.add_typer(registry_app)
+app.add_typer(console_app)
+app.add_typer(doctor_app)
+app.add_typer(operations_app)
 
-State = Annotated[
-    Path,
-    typer.Option(
-        "--state",
-        readable=False,  # what is wrong with a folder is told in the program's own words
-        help="Folder for everything the coordinator keeps.",
-    ),
-]
 MaxScratch = Annotated[
     float | None,
     typer.Option(
@@ -31,15 +39,24 @@ Bucket = Annotated[
     str | None,
     typer.Option(help="URL of the bucket through which tensors travel, instead of the port."),
 ]
-NOT_READY = 1
-Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
+ToRun = Annotated[
+    list[Path] | None,
+    typer.Option("--run", help="A study to run, as YAML, as `run` would; repeat for more."),
+]
+
+server.enrolment.cli.register(app)
 
 
 @app.command()
 def up(
     state: State,
-    host: Annotated[str, typer.Option(help="Address of the public port.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Public port; 0 chooses one and keeps it.")] = 0,
+    host: Annotated[
+        str | None, typer.Option(help="Address of the public port; as `init` settled by default.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Public port, as `init` settled by default; 0 chooses one and keeps it."),
+    ] = None,
     name: Annotated[
         list[str] | None, typer.Option(help="Name or address hospitals use; repeat for more.")
     ] = None,
@@ -51,11 +68,18 @@ def up(
     ] = None,
     max_scratch: MaxScratch = None,
     bucket: Bucket = None,
+    metrics_port: MetricsPort = 0,
+    to_run: ToRun = None,
     as_json: Json = False,
 ) -> None:
     """Open the public port, wait for hospitals, and run every study that was asked for, until stopped."""
+    from federation.config import load_study
     from server.endpoint import Endpoint
+    from server.enrolment.steps import place_of
+    from server.operations.service import attended, is_ready
     from server.superlink import CoordinatorSettings, serve
+
+    studies = [load_study(path) for path in to_run or ()]
 
     def ready(endpoint: Endpoint) -> None:
         facts = {
@@ -63,21 +87,37 @@ def up(
             "port": endpoint.port,
             "ca_path": str(endpoint.ca_path),
         }
+        _want_all(state.resolve(), studies)
         text = f"coordinator is ready on {endpoint.host}:{endpoint.port}"
+        is_ready(manager, state.resolve(), text)
         emit(facts, text, as_json=as_json)
 
+    place = place_of(state.resolve(), host=host, port=port, names=name or ())
     settings = CoordinatorSettings(
         state_path=state.resolve(),
-        host=host,
-        port=port,
-        names=("localhost", "127.0.0.1", *(name or ())),
+        host=place.host,
+        port=place.port,
+        names=place.names,
         roster_path=roster.resolve() if roster else None,
         share_path=share.resolve() if share else None,
         max_scratch_bytes=int(max_scratch * 1e9) if max_scratch else None,
         bucket=bucket,
     )
-    with stop_on_signals() as stop:
+    attending = attended(state.resolve(), metrics_port=metrics_port)
+    with stop_on_signals() as stop, attending as manager:
         serve(settings, ready=ready, stop=stop)
+
+
+def _want_all(state: Path, studies: "Sequence[StudyConfig]") -> None:
+    """Have studies run that start from fresh weights, or from a model that was given once."""
+    from server.start import take_start
+    from server.store import StudyStore
+    from server.watch import want
+
+    for study in studies:
+        store = StudyStore.create(state, study)
+        take_start(store, None)
+        want(store)
 
 
 @app.command()
@@ -185,7 +225,7 @@ def status(state: State, as_json: Json = False) -> None:
     from dataclasses import asdict
 
     from server.endpoint import CoordinatorNotRunning, read_endpoint
-    from server.progress import headline, last_sign
+    from server.progress import headline, part_line
     from server.status import study_status
     from server.store import all_studies
 
@@ -199,10 +239,7 @@ def status(state: State, as_json: Json = False) -> None:
     studies = [study_status(store) for store in all_studies(state.resolve())]
     for each in studies:
         lines += [headline(each), *([f"  {each.reason}"] if each.reason else [])]
-        lines += [
-            f"  {part.site}: {part.state}{last_sign(part, time.time())} {part.reason}".rstrip()
-            for part in each.latest_parts
-        ]
+        lines += [f"  {part_line(part, time.time())}" for part in each.latest_parts]
     facts = {
         "up": endpoint is not None,
         "port": endpoint.port if endpoint else None,
@@ -210,7 +247,7 @@ def status(state: State, as_json: Json = False) -> None:
     }
     emit(facts, "\n".join(lines), as_json=as_json)
     if endpoint is None:
-        raise typer.Exit(NOT_READY)
+        raise typer.Exit(ExitCode.NOT_READY)
 
 
 def _command(verb: str, state: Path) -> str:

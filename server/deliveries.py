@@ -13,7 +13,7 @@ from federation.wire.deliveries import pack_delivery_request, unpack_delivery
 from federation.wire.header import ProtocolMismatch, Unreadable
 from server.blobs.store import BlobStore
 from server.collection import Came, Words
-from server.mailbox import Mailbox, Node, pause_seconds
+from server.mailbox import NOT_NOW, Mailbox, Node, pause_seconds
 
 LOOK_SECONDS = 2.0
 """Between two looks at what has arrived."""
@@ -107,7 +107,9 @@ def _words(
     while waits:
         online = mail.online()
         _ask(boxes, mail, online, waits, rules)
-        heard = {site: _hear(mail, site) for site in sorted(mail.waiting.keys() & online.keys())}
+        heard = {
+            site: _hear(mail, online[site]) for site in sorted(mail.waiting.keys() & online.keys())
+        }
         if any(heard.values()) or time.monotonic() >= next_look:
             next_look = time.monotonic() + LOOK_SECONDS
             for site in list(waits):
@@ -171,10 +173,14 @@ def _lost(wait: _Wait, rules: RoundRules, *, may_be_lost: bool) -> Refusal | Non
     return None
 
 
-def _hear(mail: Mailbox, site: str) -> Delivery | None:
+def _hear(mail: Mailbox, node: Node) -> Delivery | None:
     """What a hospital answered, if anything; without an answer that settles it, it is asked again."""
-    answers = [_read(mail, site, reply) for reply in mail.replies(site)]
-    return next((answer for answer in answers if answer is not None), None)
+    answers = [_read(mail, node.site, reply) for reply in mail.replies(node.site)]
+    answer = next((answer for answer in answers if answer is not None), None)
+    if isinstance(answer, Refusal) and answer.code in NOT_NOW:
+        mail.let_rest(node)
+        return None
+    return answer
 
 
 def _read(mail: Mailbox, site: str, reply: Message) -> Delivery | None:

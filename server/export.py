@@ -9,6 +9,7 @@ from model.folder import holds_model, save_weights
 from model.manifest import Manifest, read_manifest, write_manifest
 from model.peft_folder import save_adapter
 from model.tensors import Tensors
+from server.lineage import vouch_for
 from server.room import file_bytes, within_room
 from server.start import INITIAL_DIGEST
 from server.state import GlobalState
@@ -53,8 +54,9 @@ def _write(
     parent: str,
     stage: LoraStage | None = None,
 ) -> str:
-    """Write a model's folder, if it is not whole already; gives the digest of its weights."""
+    """Write a model's folder, if it is not whole already, and sign for it; gives the digest of its weights."""
     if holds_model(folder):
+        vouch_for(store, folder)
         return read_manifest(folder).weights_digest
     shutil.rmtree(folder, ignore_errors=True)
     with within_room(store.folder, (2 if stage else 1) * file_bytes(weights.shapes)):
@@ -63,6 +65,7 @@ def _write(
             save_adapter(folder, weights, stage.adapter)
         manifest = _manifest(store, digest, rounds=rounds, parent=parent, stage=stage)
         write_manifest(folder, manifest)
+        vouch_for(store, folder)
     return digest
 
 

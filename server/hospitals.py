@@ -7,18 +7,25 @@ from pathlib import Path
 from flwr.serverapp import Grid
 
 from federation.config import StudyConfig, study_digest
-from federation.messages import Instruction, Shipment, Ticket
+from federation.messages import Instruction, Shipment, Ticket, Update
 from federation.parcel import Parcel, ReadShard
+from federation.plan import SignedPlan
+from server.admission import inspect_signature
 from server.asking import Conversation, conduct
 from server.blobs.store import BlobStore
 from server.collection import Words
 from server.countersign import Countersign
 from server.deliveries import Boxes, box_name, box_prefix, gather
 from server.mailbox import Mailbox, Node
-from server.rounds import LASTING, Asked, Event
+from server.rounds import LASTING, Answered, Asked, Event
 
 SECONDS_TO_SPARE = 60.0
 """That a ticket outlives the round's deadline."""
+
+
+def nobody(_site: str) -> bytes | None:
+    """For hospitals of which no key is known."""
+    return None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,6 +44,10 @@ class Hospitals:
     """Bytes that hospitals' changes may take at the coordinator at a time; None: as many as they have."""
     holders: set[tuple[str, str]] = field(default_factory=set)
     """(site, digest) of frozen models that a site is known to hold."""
+    plan: SignedPlan | None = None
+    """What hospitals have to approve; None is refused by every one of them."""
+    signer: Callable[[str], bytes | None] = nobody
+    """The public key (PEM) that a hospital's updates have to be signed with; None where there is no roster."""
     names: dict[int, str] = field(default_factory=dict)
     """Names of nodes that Flower knows no name for (simulation engine)."""
 
@@ -58,7 +69,7 @@ class Hospitals:
             holders=self.holders,
             num_admitted=num_admitted,
         )
-        yield from conduct(talk, self._address)
+        yield from map(self._authentic, conduct(talk, self._address))
 
     def fetch(
         self, wanted: Mapping[str, Parcel], shards: Sequence[int], *, number: int, num_spare: int
@@ -104,8 +115,17 @@ class Hospitals:
             site_number=self.number_site(node.site),
             receipt=self.countersign.receipt_for(node.site),
             witness_key=self.countersign.public_key,
+            plan=self.plan,
         )
         return addressed, Asked(site=node.site, bytes_down=sum(map(len, inside)))
+
+    def _authentic(self, event: Event) -> Event:
+        """An update that its hospital did not sign as a refusal, before anything of it is believed."""
+        if not isinstance(event, Answered) or not isinstance(event.answer, Update):
+            return event
+        digest, key = self.plan.digest if self.plan else "", self.signer(event.site)
+        refusal = inspect_signature(event.answer, key, plan_digest=digest)
+        return replace(event, answer=refusal) if refusal else event
 
     def _ticketed(self, shipment: Shipment, number: int) -> Shipment:
         """With leave to fetch what does not travel inside the message."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from federation.messages import RefusalCode
+
 MIN_PAUSE_SECONDS = 0.3
 PAUSE_SECONDS = 0.05
 """For each hospital that is waited for."""
@@ -20,6 +22,10 @@ ASK_AGAIN_SECONDS = 1800.0
 MAX_DEATHS = 2
 """Processes a hospital may lose over one message before it is left out."""
 SECONDS_TO_SPARE = 60.0
+NOT_NOW = frozenset({RefusalCode.UNAPPROVED, RefusalCode.PAUSED})
+"""What a hospital says that may take part later; nobody has to do anything at the coordinator."""
+FIRST_REST_SECONDS, MAX_REST_SECONDS = 1.0, 60.0
+"""Pause before a hospital that said "not now" is asked again; it doubles each time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +47,16 @@ class Waiting:
     asked: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rest:
+    """How long a hospital that said "not now" is left alone."""
+
+    until: float
+    seconds: float
+    activation: str
+    """Of the node that said so; one that starts anew is asked at once."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Mailbox:
     """Messages of one kind, until every hospital is settled."""
@@ -52,6 +68,8 @@ class Mailbox:
     """Names of nodes that Flower knows no name for (simulation engine)."""
     waiting: dict[str, Waiting] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
+    resting: dict[str, Rest] = field(default_factory=dict)
+    """Hospitals that said "not now" and have not said anything else since."""
 
     def online(self) -> dict[str, Node]:
         """Connected hospitals by name."""
@@ -66,9 +84,11 @@ class Mailbox:
 
     def is_due(self, node: Node) -> bool:
         """Whether a connected, unsettled hospital has to be asked (again)."""
-        waiting = self.waiting.get(node.site)
+        waiting, rest = self.waiting.get(node.site), self.resting.get(node.site)
         if waiting is None:
-            return True
+            return (
+                rest is None or rest.activation != node.activation or time.monotonic() >= rest.until
+            )
         silent = time.monotonic() - waiting.asked > ASK_AGAIN_SECONDS
         return silent or waiting.node.activation != node.activation
 
@@ -94,6 +114,14 @@ class Mailbox:
     def settle(self, site: str) -> None:
         """Wait for a hospital no longer."""
         self.waiting.pop(site, None)
+        self.resting.pop(site, None)
+
+    def let_rest(self, node: Node) -> None:
+        """Leave a hospital alone that said "not now", each time twice as long."""
+        before = self.resting.get(node.site)
+        seconds = min(2 * before.seconds, MAX_REST_SECONDS) if before else FIRST_REST_SECONDS
+        until = time.monotonic() + seconds
+        self.resting[node.site] = Rest(until=until, seconds=seconds, activation=node.activation)
 
     def obituary(self, site: str, reply: Message) -> str | None:
         """Why a hospital whose process died is left out; None if it may be asked once more."""

@@ -64,6 +64,11 @@ def take(store: StudyStore, part: Part, update: Update, offers: dict[str, Offer]
     return part
 
 
+def put_off(part: Part, refusal: Refusal) -> Part:
+    """The part of a hospital that takes none yet."""
+    return replace(part, state="waiting", code=str(refusal.code), reason=refusal.reason)
+
+
 def refused(part: Part, refusal: Refusal) -> Part:
     """The part of a hospital that does not count in this round."""
     logger.warning("round %d: %s is refused: %s", part.number, part.site, refusal.reason)

@@ -68,7 +68,7 @@ def gateway(plan: Plan) -> Program:
         *("--host", plan.host, "--port", str(plan.port)),
         *("--upstream-port", str(plan.control_port), "--ca", str(plan.tls.ca_path)),
         *("--cert", str(plan.tls.cert_path), "--key", str(plan.tls.key_path)),
-        *("--state", str(plan.state)),
+        *("--state", str(plan.state), "--roster", str(plan.roster)),
     )
     program = _program(plan, "gateway", arguments)
     return replace(program, environment={**program.environment, **KEEPING_FREED_MEMORY})

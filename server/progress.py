@@ -9,12 +9,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from federation.messages import RefusalCode
 from server.records import Part, RoundRecord
 from server.status import StudyStatus, study_status
 from server.store import StudyStore
 
 OnChange = Callable[[StudyStore], None]
-STATES = {"asked": "training", "admitted": "done", "refused": "refused"}
+STATES = {"asked": "training", "admitted": "done", "refused": "refused", "waiting": "waits"}
+WAITS = {RefusalCode.UNAPPROVED: "waits for approval", RefusalCode.PAUSED: "is paused"}
+"""What a hospital that takes no part yet is waiting for, by the code of what it says."""
 
 
 @contextmanager
@@ -46,6 +49,8 @@ class PlainProgress:
         for part in status.parts:
             if part.state == "refused":
                 self._say(("part", part.number, part.site, part.attempt), _refusal_line(part))
+            if part.state == "waiting":
+                self._say(("waits", part.number, part.site, part.code), _waiting_line(part))
         for record in status.rounds:
             self._say(("round", record.number), _round_line(status, record))
 
@@ -88,6 +93,13 @@ def headline(status: StudyStatus) -> str:
 def last_sign(part: Part, now: float) -> str:
     """When a hospital was last heard of or asked, for a person."""
     return f", {clock(max(0.0, now - part.time))} ago" if part.time else ""
+
+
+def part_line(part: Part, now: float) -> str:
+    """A hospital's part in the current round, for a person."""
+    if part.state == "waiting":
+        return f"{part.site}: {WAITS[RefusalCode(part.code)]}{last_sign(part, now)}"
+    return f"{part.site}: {part.state}{last_sign(part, now)} {part.reason}".rstrip()
 
 
 def clock(seconds: float) -> str:
@@ -137,6 +149,11 @@ def _hospitals(count: int) -> str:
 
 def _refusal_line(part: Part) -> str:
     return f"round {part.number}: {part.site} does not count ({part.code}): {part.reason}"
+
+
+def _waiting_line(part: Part) -> str:
+    waits = WAITS[RefusalCode(part.code)]
+    return f"round {part.number}: {part.site} {waits} and is asked again ({part.reason})"
 
 
 def _number(value: float | None) -> str:

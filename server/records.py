@@ -14,7 +14,7 @@ class Part:
     site: str
     attempt: int
     state: str
-    """``asked``, ``admitted`` or ``refused``."""
+    """``asked``, ``admitted``, ``refused``, or ``waiting`` for somebody at the hospital."""
     code: str = ""
     reason: str = ""
     loss: float | None = None

@@ -1,16 +1,14 @@
 """Notices that the roster's folder changed, and has Flower told; reads no key, so it costs next to nothing."""
 
-import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.errand import Messenger, Outcome
+from server.roster_keys import Fingerprint, fingerprint
 
 LOOK_SECONDS = 2.0
 RETRY_SECONDS = 5.0
-
-Fingerprint = frozenset[tuple[str, int, int, int]]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,13 +35,3 @@ class RosterFolder:
                 self._next_look = time.monotonic() + RETRY_SECONDS
 
         self.errands.send(("roster", str(self.folder)), done)
-
-
-def fingerprint(folder: Path) -> Fingerprint:
-    """Changes whenever a key below a folder is added, replaced or removed."""
-    found = set()
-    for path in folder.rglob("*.pub"):
-        with contextlib.suppress(FileNotFoundError):
-            about = path.stat()
-            found.add((str(path), about.st_mtime_ns, about.st_size, about.st_ino))
-    return frozenset(found)

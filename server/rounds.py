@@ -9,7 +9,7 @@ from typing import Protocol
 
 from federation.config import StudyConfig, study_json
 from federation.encoding import encoded_size
-from federation.messages import Answer, Instruction, Shipment, Step, Update
+from federation.messages import Answer, Instruction, Refusal, Shipment, Step, Update
 from federation.parcel import Parcel
 from federation.schedule import trained_tensors
 from federation.shipment import shipment_of
@@ -22,7 +22,7 @@ from server.aggregation.shares import QuorumNotMet, site_shares
 from server.cohort import outliers
 from server.collection import Collection, Source, Spoilt
 from server.next_round import keeps_step, next_round
-from server.offers import Offer, refused, settle, take
+from server.offers import Offer, put_off, refused, settle, take
 from server.records import Part, Reached
 from server.room import file_bytes, room_for_round, within_room
 from server.round_files import STEP
@@ -47,6 +47,14 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NotNow:
+    """A site takes no part yet; it is asked again."""
+
+    site: str
+    refusal: Refusal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Answered:
     """A site's part in the round is settled."""
 
@@ -54,7 +62,7 @@ class Answered:
     answer: Answer
 
 
-Event = Asked | Answered
+Event = Asked | NotNow | Answered
 Start = Callable[[StudyConfig, int, Tensors | None, Path], Tensors]
 """(study, stage index, weights of the stage before, a path for new ones) -> weights that the stage starts from."""
 
@@ -206,7 +214,10 @@ def collect(
             event.site, Part(number=number, site=event.site, attempt=attempt, state="asked")
         )
         if isinstance(event, Asked):
-            part = replace(part, bytes_down=part.bytes_down + event.bytes_down)
+            bytes_down = part.bytes_down + event.bytes_down
+            part = replace(part, state="asked", code="", reason="", bytes_down=bytes_down)
+        elif isinstance(event, NotNow):
+            part = put_off(part, event.refusal)
         else:
             part = settle(store, state, part, event.answer)
             if part.state == "admitted" and isinstance(event.answer, Update):

@@ -27,8 +27,15 @@ from server.endpoint import (
     remove_endpoint,
     write_endpoint,
 )
-from server.environment import BUCKET_VARIABLE, SCRATCH_VARIABLE, STATE_VARIABLE
+from server.enrolment.authority import study_authority
+from server.environment import (
+    BUCKET_VARIABLE,
+    ROSTER_VARIABLE,
+    SCRATCH_VARIABLE,
+    STATE_VARIABLE,
+)
 from server.errand import Errands
+from server.gateway.limits import load_limits
 from server.programs import Plan, forget_bundles, gateway, superexec, superlink
 from server.roster_folder import RosterFolder
 from server.state_folder import open_state_folder
@@ -96,6 +103,7 @@ def serve(
         AlreadyRunning: if another process serves from the same state folder.
         PortInUse: if the public port is taken; nothing was started.
         CoordinatorDidNotStart: if Flower's processes fail to come up.
+        ConfigError: if the file with the port's limits cannot be used; nothing was started.
     """
     state = open_state_folder(settings.state_path.resolve())
     with hold_lock(state / LOCK_NAME):
@@ -167,12 +175,15 @@ def stop_run(state_path: Path, run_id: str) -> None:
 
 
 def _prepare(settings: CoordinatorSettings, state: Path) -> Plan:
+    load_limits(state)  # says now what is wrong with them
     port = _public_port(settings, state)
     authority = make_authority(state / "tls")
     names = (*settings.names, *LOOPBACK_NAMES)
     tls = issue_certificate(state / "tls", authority, names)
     if settings.share_path:
         write_file(settings.share_path / "ca.crt", tls.ca_path.read_bytes(), mode=0o644)
+        signing = study_authority(state).public
+        write_file(settings.share_path / "authority.pub", signing, mode=0o644)
     secret_path = state / "superexec.secret"
     write_file(secret_path, secrets.token_hex(32).encode())
     return Plan(
@@ -189,6 +200,8 @@ def _prepare(settings: CoordinatorSettings, state: Path) -> Plan:
 
 def _told(settings: CoordinatorSettings, state: Path) -> Mapping[str, str]:
     told = {STATE_VARIABLE: str(state)}
+    if settings.roster_path is not None:
+        told[ROSTER_VARIABLE] = str(settings.roster_path.resolve())
     if settings.max_scratch_bytes is not None:
         told[SCRATCH_VARIABLE] = str(settings.max_scratch_bytes)
     if settings.bucket is not None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from federation.config import StudyConfig, load_study
+from federation.exit_codes import ExitCode
 from server.store import StudyStore, all_studies
 
 POLL_SECONDS = 1.0
@@ -18,13 +19,13 @@ BY_A_PERSON = (
 class StudyStopped(RuntimeError):
     """The study waits for a person; every finished round is kept."""
 
-    exit_code = 3
+    exit_code = ExitCode.WAITS_FOR_A_PERSON
 
 
 class StillRunning(RuntimeError):
     """A study's process did not end in time."""
 
-    exit_code = 1
+    exit_code = ExitCode.NOT_READY
 
     def __init__(self, name: str) -> None:
         super().__init__(

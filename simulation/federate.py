@@ -11,9 +11,11 @@ from federation.files import write_file
 from federation.processes import Program, Supervisor, flower_environment
 from federation.strict_yaml import dump_yaml
 from server.endpoint import CoordinatorNotRunning, Endpoint, read_endpoint
+from server.enrolment.authority import study_authority
 from server.progress import OnChange
 from server.store import StudyStore
 from server.watch import run_to_end
+from simulation.approvals import approve_everywhere, write_open_policy
 from simulation.layout import Layout
 
 START_SECONDS = 120.0
@@ -43,6 +45,7 @@ def run_over_processes(
                 ca_path=endpoint.ca_path,
             )
             start_hospital(supervisor, layout, name)
+        approve_everywhere(StudyStore.create(layout.coordinator, study), layout, names)
         wait_for_hospitals(supervisor, layout, names)
 
         def tend_and_show(store: StudyStore) -> None:
@@ -96,6 +99,7 @@ def write_profile(layout: Layout, name: str, *, image_size: int, port: int, ca_p
         "site_name": name,
         "coordinator": f"127.0.0.1:{port}",
         "ca_path": str(ca_path),
+        "authority_path": str(study_authority(layout.coordinator).public_path),
         "data_path": "data/dicom",
         "labels_path": "data/labels.csv",
         "state_path": "state",
@@ -103,8 +107,9 @@ def write_profile(layout: Layout, name: str, *, image_size: int, port: int, ca_p
         "image_size": image_size,
         "share_counts": True,
         "codec_path": str(layout.codec_path) if layout.codec_path else None,
-        "privacy_path": "privacy.yaml" if layout.policy(name).exists() else None,
+        "privacy_path": "privacy.yaml",
     }
+    write_open_policy(layout, name)
     write_file(layout.profile(name), dump_yaml(profile).encode())
 
 

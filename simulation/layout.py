@@ -40,7 +40,7 @@ class Layout:
         return self.out / "hospitals" / name
 
     def policy(self, name: str) -> Path:
-        """A hospital's privacy policy, in a study with privacy."""
+        """A hospital's privacy policy."""
         return self.hospital(name) / "privacy.yaml"
 
     def profile(self, name: str) -> Path:

@@ -17,6 +17,7 @@ from server.countersign import witness_key
 from server.progress import OnChange
 from server.store import StudyStore
 from server.watch import StudyStopped
+from simulation.approvals import approve_everywhere
 from simulation.federate import write_profile
 from simulation.layout import Layout
 
@@ -54,6 +55,7 @@ def run_over_ray(
         conduct(store, grid, witness_key(layout.coordinator))
 
     write_profiles(study, names, layout)
+    approve_everywhere(store, layout, names)
     run_simulation(
         server_app,
         client_app,

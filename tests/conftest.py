@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from pydicom import FileDataset
 
     from client.tally import Tally
+    from federation.plan import SignedPlan
     from model.manifest import Manifest
+    from server.enrolment.authority import Authority
     from server.store import StudyStore
     from simulation.config import SimulationConfig
     from simulation.summary import Summary
@@ -122,6 +124,46 @@ def make_hospital() -> Callable[..., SiteConfig]:
         )
         write_cache(site.state_path / "cache", num_records=num_records, seed=sum(name.encode()))
         return site
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> "Authority":
+    """Signs plans in the tests."""
+    from server.enrolment.authority import study_authority
+
+    return study_authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def plan_of(authority: "Authority") -> Callable[..., "SignedPlan"]:
+    """Makes the signed plan of a study; keywords are what it says otherwise."""
+    from federation.code_digest import installed_code
+    from federation.plan import Plan, SignedPlan, plan_json
+
+    installed = installed_code()
+
+    def build(study: StudyConfig, **choices: Any) -> SignedPlan:  # noqa: ANN401
+        usual: dict[str, Any] = {"code_digest": installed, "base_digest": "", "data_use": "tests"}
+        usual |= {"ends": date(2999, 1, 1), "issued": 1}
+        text = plan_json(Plan(study=study, **(usual | choices)))
+        return SignedPlan(text=text, signature=authority.sign(text.encode()))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def joined(authority: "Authority") -> Callable[[SiteConfig], SiteConfig]:
+    """Makes a hospital one that knows the study authority, and whose policy allows everything."""
+
+    def build(site: SiteConfig) -> SiteConfig:
+        path = site.state_path.parent / "policy.yaml"
+        path.write_text(
+            f"data_set: {site.site_name}\nmax_epsilon: 10.0\ndelta: 1.0e-3\nmin_noise_multiplier: 0.5\n"
+            "max_sample_rate: 1.0\nmax_local_steps: 100\nonly_private: false\nkinds: [full, lora]\n"
+        )
+        return replace(site, authority_path=authority.public_path, privacy_path=path)
 
     return build
 

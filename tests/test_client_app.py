@@ -15,6 +15,8 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import SITES_VARIABLE, app
 from client.config import SiteConfig
+from client.plans.approving import approve
+from client.plans.gate import arrive
 from federation.config import StudyConfig, study_json
 from federation.messages import (
     Answer,
@@ -25,6 +27,7 @@ from federation.messages import (
     SiteCounts,
     Update,
 )
+from federation.plan import SignedPlan
 from federation.shipment import inline_shipment, open_content
 from federation.stages import FullStage, LocalTraining
 from federation.wire.counts import pack_counts_request, unpack_counts
@@ -46,8 +49,12 @@ def inside_a_flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def site(make_hospital: Callable[..., SiteConfig], memory_path: Path) -> SiteConfig:
-    return make_hospital(memory_path)
+def site(
+    make_hospital: Callable[..., SiteConfig],
+    joined: Callable[[SiteConfig], SiteConfig],
+    memory_path: Path,
+) -> SiteConfig:
+    return joined(make_hospital(memory_path))
 
 
 @pytest.fixture
@@ -61,17 +68,31 @@ def profile(site: SiteConfig, memory_path: Path) -> Path:
         "data_path": str(site.data_path),
         "state_path": str(site.state_path),
         "image_size": site.image_size,
+        "authority_path": str(site.authority_path),
+        "privacy_path": str(site.privacy_path),
     }
     path.write_text(yaml.safe_dump(content))
     return path
 
 
 @pytest.fixture
-def instruction(study_of: Callable[..., StudyConfig], random_weights: Arrays) -> RecordDict:
+def instruction(
+    study_of: Callable[..., StudyConfig],
+    plan_of: Callable[..., SignedPlan],
+    random_weights: Arrays,
+    site: SiteConfig,
+) -> RecordDict:
+    """Under a plan that the hospital approved."""
     study = study_of(FullStage(kind="full", num_rounds=1, local=LOCAL))
+    plan = plan_of(study)
+    arrive(site, plan)
+    approve(site, plan.digest, name="Dr Example")
     return pack_instruction(
         Instruction(
-            study=study_json(study), round_number=1, weights=inline_shipment(random_weights)
+            study=study_json(study),
+            round_number=1,
+            weights=inline_shipment(random_weights),
+            plan=plan,
         )
     )
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from client.audit.audit import audit
 from client.audit.claim import read_promise
-from client.audit.cli import audit_verify
+from client.audit.cli import check
 from client.audit.folder import FolderTaken, verify_audit, write_audit
 from client.audit.guessing import guess_members
 from client.audit.page import render_page
@@ -348,7 +348,7 @@ def test_the_verify_command_speaks_and_a_taken_folder_is_refused(
     written: Path, key: NodeKey, facts: dict[str, Any]
 ) -> None:
     app = typer.Typer()
-    app.command()(audit_verify)
+    app.command()(check)
     done = CliRunner().invoke(app, [str(written), str(key.public_path), "--json"])
     assert json.loads(done.stdout)["signed"] is True
     with pytest.raises(FolderTaken, match="--out"):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from client.control.running import LOCK_NAME
 from client.node_status import NodeStatus, write_status
-from client.supernode import LOCK_NAME, STATUS_NAME
+from client.supernode import STATUS_NAME
 from federation.files import hold_lock
 from simulation.hospitals import example_sites
 from simulation.phantom_sites import write_phantom_site

@@ -17,11 +17,13 @@ from client.app import app
 from client.config import SiteConfig
 from client.delivery import deliver
 from client.kept import KeptRounds, study_folder
+from client.plans.approving import approve
+from client.plans.gate import arrive
 from client.privacy_policy import load_policy
 from client.receiving import receive
 from client.rounds import answer
 from client.transfer import patience
-from federation.config import StudyConfig, Transport, study_digest, study_json
+from federation.config import StudyConfig, Transport, parse_study, study_digest, study_json
 from federation.messages import (
     Delivered,
     DeliveryRequest,
@@ -32,6 +34,7 @@ from federation.messages import (
     Update,
 )
 from federation.parcel import Unpacked, shards_in_memory
+from federation.plan import SignedPlan
 from federation.privacy_terms import PrivacyTerms
 from federation.processes import free_port
 from federation.shipment import inline_shipment, shipment_of
@@ -248,16 +251,33 @@ def test_a_policy_that_was_changed_since_stops_what_it_does_not_allow_any_more(
     assert shelf.asked == []
 
 
-def test_a_delivery_is_asked_for_and_answered_through_flower(
-    site: SiteConfig, asked: Instruction, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def inside_a_flower_task(site: SiteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower stamps messages with the running task; the profile is in memory."""
     for field in ("_run_id", "_node_id", "_task_id"):
         monkeypatch.setattr(TaskIdentity, field, 1)
     monkeypatch.setattr("client.app.die_with_parent", lambda: None)
     monkeypatch.setattr("client.app.load_site", lambda _: site)
+
+
+@pytest.mark.usefixtures("inside_a_flower_task")
+def test_a_delivery_is_asked_for_and_answered_through_flower(
+    site: SiteConfig,
+    asked: Instruction,
+    shelf: Shelf,
+    plan_of: Callable[..., SignedPlan],
+    joined: Callable[[SiteConfig], SiteConfig],
+) -> None:
     update = trained(site, asked)
     record = pack_delivery_request(request_for(update, shelf))
     context = Context(1, 7, {"site": "profile.yaml"}, RecordDict(), {})
+    reply = app(Message(record, 7, "query.deliver"), context)
+    nobody_agreed = unpack_delivery(reply.content)
+    assert isinstance(nobody_agreed, Refusal)
+    assert nobody_agreed.code == RefusalCode.UNAPPROVED
+    plan, member = plan_of(parse_study(asked.study)), joined(site)
+    arrive(member, plan)
+    approve(member, plan.digest, name="Dr Example")
     reply = app(Message(record, 7, "query.deliver"), context)
     expected = Delivered(parcel_digest=update.change.digest)
     assert unpack_delivery(reply.content) == expected

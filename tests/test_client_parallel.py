@@ -19,10 +19,11 @@ from client.config import SiteConfig, TrainingMachine
 from client.kept import Finished, KeptRounds
 from client.parallel.job import read_job, write_job
 from client.parallel.launch import LOG, TooFewDevices, TrainingEnded, train_together
+from client.refused import NotTaken
 from client.rounds import together, train
 from client.task import check, start_of
 from federation.config import StudyConfig, study_json
-from federation.messages import Instruction
+from federation.messages import Instruction, RefusalCode
 from federation.shipment import inline_shipment
 from federation.stages import FullStage, LocalTraining, LoraStage
 from model.adapter import initial_adapter
@@ -208,6 +209,21 @@ def test_a_hospital_that_is_killed_leaves_no_process_behind(endless: Path, tmp_p
     _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
     assert len(workers) == 2
     assert alive == []
+
+
+def test_a_hospital_that_takes_part_no_more_ends_the_processes_of_its_round(
+    endless: Path, random_weights: Arrays, tmp_path: Path
+) -> None:
+    family = list[psutil.Process]()
+
+    def look() -> None:
+        family.extend(psutil.Process().children(recursive=True))
+        raise NotTaken(RefusalCode.PAUSED, "paused")
+
+    with pytest.raises(NotTaken, match="paused"):
+        train_together(tmp_path / "job", read_job(endless), random_weights, {}, look=look)
+    assert family
+    assert psutil.wait_procs(family, timeout=PATIENCE_SECONDS)[1] == []
 
 
 def test_more_processes_than_gpus_are_refused(

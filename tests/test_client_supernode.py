@@ -21,11 +21,12 @@ from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResultS
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from client.config import SiteConfig
+from client.control.running import LOCK_NAME
 from client.flower_names import FlowerChanged, replace_name
 from client.node_executor import use_nursery
 from client.node_launcher import is_installed_release, keep_heart_beating, wait_for_admission
 from client.node_status import NodeStatus, read_status, write_status
-from client.supernode import LOCK_NAME, STATUS_NAME, NodeState, node_state, serve
+from client.supernode import STATUS_NAME, NodeState, node_state, serve
 from federation.bundle import bundle_bytes, bundle_digest, bundle_files
 from federation.files import AlreadyRunning, hold_lock
 
@@ -271,6 +272,7 @@ def test_the_launcher_removes_unpacked_bundles_and_refuses_to_run_without_a_dige
 ) -> None:
     unpacked(tmp_path, {"client/app.py": b"evil"})
     options = ["--status", str(tmp_path / "status"), "--node-id", str(tmp_path / "id")]
+    options += ["--state", str(tmp_path / "state"), "--limits", "{}"]
     for digest in ([], ["--bundle-digest", DIGEST]):
         answer = subprocess.run(
             [sys.executable, "-m", "client.node_launcher", *digest, *options, "--nonsense"],

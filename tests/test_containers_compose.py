@@ -13,6 +13,7 @@ import yaml
 
 import cli
 from client.config import SiteConfig, load_site
+from client.privacy_policy import load_policy
 from federation.config import load_study
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,29 @@ def test_no_container_has_root_a_capability_or_a_writable_root(
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert "privileged" not in service
         assert "cap_add" not in service
+
+
+def test_no_container_can_take_all_memory_all_processes_or_the_whole_disk(
+    services: dict[str, Service],
+) -> None:
+    for service in services.values():
+        assert service["mem_limit"]
+        assert service["pids_limit"] <= 1024
+        assert service["logging"]["options"]["max-size"]
+
+
+@pytest.mark.parametrize("name", HOSPITALS)
+def test_a_hospital_has_a_policy_of_its_own_whose_ledger_outlives_its_container(
+    name: str, services: dict[str, Service]
+) -> None:
+    site, service = profile(name), services[name]
+    assert site.privacy_path is not None
+    source, writable = mount_of(site.privacy_path, service)
+    assert (source, writable) == (f"./configs/compose/{name}-policy.yaml", False)
+    policy = load_policy(ROOT / source)
+    assert mount_of(policy.ledger_path, service) == (f"{name}-state", True)
+    assert site.authority_path is not None
+    assert mount_of(site.authority_path, service) == ("authority", False)
 
 
 def test_each_hospital_shares_its_only_network_with_nobody_but_the_coordinator(
@@ -146,8 +170,8 @@ def test_hospitals_call_the_coordinator_where_it_listens_under_a_name_in_its_cer
     assert options["--host"] == "0.0.0.0"  # noqa: S104  the container's own networks
 
 
-def test_healthy_means_registered_and_not_merely_alive(services: dict[str, Service]) -> None:
-    status = ["CMD", "fedcxr", "hospital", "status", "/etc/fedcxr/site.yaml"]
+def test_healthy_means_contributing_and_not_merely_alive(services: dict[str, Service]) -> None:
+    status = ["CMD", "fedcxr", "hospital", "health", "/etc/fedcxr/site.yaml"]
     assert all(services[name]["healthcheck"]["test"] == status for name in HOSPITALS)
     assert services["coordinator"]["healthcheck"]["test"][1:4] == [
         "fedcxr",

@@ -25,7 +25,7 @@ from federation.files import AlreadyRunning
 from federation.processes import flower_environment, free_port
 from server.control import open_control
 from server.endpoint import Endpoint
-from server.gateway import FLEET_PATHS
+from server.gateway.calls import FLEET_PATHS
 from server.superlink import CoordinatorSettings, run_status, serve, stop_run, submit_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.federation]
@@ -304,8 +304,8 @@ def test_the_hospital_is_back_soon_after_superlink_and_node_were_killed(
     for victim in victims:
         victim.kill()
     with federation.caller() as caller:
-        call = f"{federation.url}/v1/fleet/pull-messages"
-        assert eventually(lambda: caller.post(call).status_code == 503)
+        health = f"{federation.url}/healthz"
+        assert eventually(lambda: caller.get(health).status_code == 503)
         killed = time.time()
-        assert eventually(lambda: caller.post(call).status_code == 401)
+        assert eventually(lambda: caller.get(health).status_code == 200)
     assert eventually(lambda: is_registered(federation) and status.stat().st_mtime > killed)

@@ -17,6 +17,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from federation.config import ModelChoice, RoundRules, StudyConfig
 from federation.messages import Instruction, Refusal, RefusalCode, Update
+from federation.plan import SignedPlan
 from federation.shipment import inline_shipment
 from federation.stages import FullStage, LocalTraining
 from federation.wire.rounds import pack_answer, unpack_instruction
@@ -418,3 +419,68 @@ def test_a_node_without_a_name_is_asked_for_it_once() -> None:
     for _ in range(2):
         assert answers(listen(hospitals, FULL)).keys() == {"a"}
     assert questions == ["query.name"]
+
+
+def says(*codes: RefusalCode | None) -> Reply:
+    """One after the other; None is an update."""
+    replies = [trains if code is None else refuses(code) for code in codes]
+    return one_after_the_other(*replies)
+
+
+def contents(grid: FakeGrid, site: str) -> list[bool]:
+    """Whether each message to a site carried the tensors."""
+    sent = [message for name, message in grid.sent if name == site]
+    return [unpack_instruction(each.content).weights.content is not None for each in sent]
+
+
+def test_a_hospital_that_waits_for_approval_is_asked_again_and_then_counts() -> None:
+    waits, lacks = RefusalCode.UNAPPROVED, RefusalCode.BASE_MISSING
+    grid = grid_of(a=says(waits, waits, lacks, None))
+    events = talk(grid)
+    assert [type(event).__name__ for event in events] == [
+        *("Asked", "NotNow", "Asked", "NotNow", "Asked", "Asked", "Answered")
+    ]
+    assert isinstance(answers(events)["a"], Update)
+    assert contents(grid, "a") == [True, False, False, True]  # 32 MiB an hour would be felt
+    assert [event.bytes_down > 0 for event in events if isinstance(event, Asked)] == [
+        *(True, False, False, True)
+    ]
+
+
+def test_a_hospital_that_holds_the_weights_trains_at_once_when_it_is_let() -> None:
+    grid = grid_of(a=says(RefusalCode.PAUSED, None))
+    assert isinstance(answers(talk(grid))["a"], Update)
+
+
+def test_the_deadline_does_not_run_while_the_quorum_waits_for_people(clock: Clock) -> None:
+    grid = grid_of(a=refuses(RefusalCode.UNAPPROVED))
+    clock.at(50_000.0, lambda: grid.behaviour.update(a=trains))
+    assert isinstance(answers(talk(grid))["a"], Update)
+    assert clock.offset > 50_000.0
+    assert len(grid.sent) < 1000  # about once a minute
+
+
+def test_a_quorum_goes_on_without_a_hospital_that_waits_for_approval(clock: Clock) -> None:
+    grid = grid_of(a=trains, b=refuses(RefusalCode.UNAPPROVED))
+    found = answers(talk(grid))
+    assert isinstance(found["a"], Update)
+    assert isinstance(found["b"], Refusal)
+    assert found["b"].code == RefusalCode.UNAPPROVED
+    assert 100.0 <= clock.offset < 300.0
+
+
+def test_a_hospital_that_was_let_but_trains_for_ever_misses_the_deadline(clock: Clock) -> None:
+    grid = grid_of(a=one_after_the_other(refuses(RefusalCode.PAUSED), *[silent] * 2000))
+    found = answers(talk(grid))["a"]
+    assert isinstance(found, Refusal)
+    assert found.code == RefusalCode.NO_ANSWER
+    assert clock.offset < 3 * 3600.0
+
+
+def test_the_signed_plan_travels_with_every_instruction() -> None:
+    plan = SignedPlan(text="{}", signature=b"\x01\x02")
+    grid = grid_of(a=trains, b=trains)
+    hospitals = hospitals_of(grid, 2)
+    hospitals.plan = plan
+    listen(hospitals, FULL)
+    assert [unpack_instruction(each.content).plan for _, each in grid.sent] == [plan, plan]

@@ -11,7 +11,15 @@ from rich.console import Console
 
 from federation.config import StudyConfig
 from federation.stages import FullStage, LocalTraining
-from server.progress import PlainProgress, clock, headline, last_sign, show_progress, table
+from server.progress import (
+    PlainProgress,
+    clock,
+    headline,
+    last_sign,
+    part_line,
+    show_progress,
+    table,
+)
 from server.records import Part, Reached
 from server.status import study_status
 from server.store import StudyStore
@@ -180,3 +188,16 @@ def test_the_forecast_stands_in_the_headline_while_the_study_runs(store: StudySt
 )
 def test_a_duration_is_told_in_hours_minutes_and_seconds(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_a_hospital_that_waits_for_approval_is_told_once_and_by_its_name(store: StudyStore) -> None:
+    lines: list[str] = []
+    say = PlainProgress(lines.append)
+    reason = "plan 0123 waits for approval"
+    part = Part(number=1, site="st-mary", attempt=1, state="waiting", code="unapproved")
+    for time in (1.0, 2.0):
+        store.record(replace(part, reason=reason, time=time))
+        say(store)
+    told = [line for line in lines if "st-mary" in line]
+    assert told == [f"round 1: st-mary waits for approval and is asked again ({reason})"]
+    assert part_line(replace(part, time=10.0), 15.0) == "st-mary: waits for approval, 00:05 ago"

@@ -8,7 +8,8 @@ import pytest
 
 from federation.node_keys import make_node_key, publish_public_key, read_public_key
 from server.control import UNREGISTERED, Control, ControlRefused, RegisteredNode
-from server.roster import Roster, read_roster
+from server.roster import Roster
+from server.roster_keys import read_roster
 
 
 @dataclass

@@ -79,12 +79,12 @@ def test_a_bundle_that_a_crash_tore_is_not_run_by_the_next_start(tmp_path: Path)
     assert not torn.exists()
 
 
-def test_the_authoritys_certificate_is_shared_and_its_key_is_not(tmp_path: Path) -> None:
+def test_what_hospitals_know_the_coordinator_by_is_shared_and_no_secret_is(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
     shared = tmp_path / "share"
     serve(settings(tmp_path, share_path=shared), ready=lambda _: None, stop=stop)
-    assert [path.name for path in shared.iterdir()] == ["ca.crt"]
+    assert {path.name for path in shared.iterdir()} == {"ca.crt", "authority.pub"}
     assert (shared / "ca.crt").read_bytes() == (tmp_path / "tls" / "ca.crt").read_bytes()
 
 

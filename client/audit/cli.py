@@ -1,4 +1,4 @@
-"""The two commands of an audit: make one, and check one that somebody was given."""
+"""`fedcxr hospital audit`: attack a model and sign what was found; show what happened and what left; check it all."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,16 +6,24 @@ from typing import Annotated
 
 import typer
 
+from client.arguments import Json, Site
+from client.evidence.cli import show_log, show_receipts, verify_evidence
 from federation.terminal import emit
 
-Site = Annotated[Path, typer.Argument(help="The hospital's profile, as YAML.")]
-Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
 FAILED = 1
 
+app = typer.Typer(
+    no_args_is_help=True, help="Show and check what happened, what left, and what attacks find."
+)
+app.command("log")(show_log)
+app.command("receipts")(show_receipts)
+app.command("verify")(verify_evidence)
 
-def audit(
-    site: Site,
+
+@app.command("run")
+def run(
     model: Annotated[Path, typer.Argument(help="Folder of the study's model or adapter.")],
+    site: Site,
     base: Annotated[
         Path | None,
         typer.Option(help="Folder of the model that it grew from; an adapter needs it."),
@@ -32,7 +40,7 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Attack a model with this hospital's own records, and sign what was promised, sent and found."""
-    from client.audit.audit import audit as run_audit
+    from client.audit.audit import audit
     from client.audit.folder import PAGE, check_free, write_audit
     from client.config import load_site
     from federation.config import load_study
@@ -43,7 +51,7 @@ def audit(
     folder = out or profile.state_path / "audits" / moment
     check_free(folder)
     plan = None if study is None else load_study(study)
-    facts = run_audit(profile, model, base=base, study=plan)
+    facts = audit(profile, model, base=base, study=plan)
     write_audit(folder, facts, make_node_key(profile.state_path, profile.site_name))
     lines = [f"{check['status']:5}{check['name']}: {check['found']}" for check in facts["checks"]]
     text = "\n".join([*lines, f"verdict: {facts['verdict']}", f"page: {folder / PAGE}"])
@@ -52,7 +60,8 @@ def audit(
         raise typer.Exit(FAILED)
 
 
-def audit_verify(
+@app.command("check")
+def check(
     folder: Annotated[Path, typer.Argument(help="Folder of an audit.")],
     key: Annotated[Path, typer.Argument(help="The hospital's public key (.pub).")],
     as_json: Json = False,

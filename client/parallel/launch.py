@@ -1,9 +1,11 @@
 """Having several processes train a round together, and none left over whatever happens."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from federation.files import make_private_folder
 from model.arrays import Arrays
 
 LOG = "log.txt"
+LOOK_SECONDS = 1.0
 STOP_SECONDS = 30.0
 """Time that the processes get to end when the round is given up."""
 
@@ -37,7 +40,18 @@ class TrainingEnded(RuntimeError):
         )
 
 
-def train_together(folder: Path, job: Job, weights: Arrays, optimizer_state: Arrays) -> Outcome:
+def keep_going() -> None:
+    """Let the round go on."""
+
+
+def train_together(
+    folder: Path,
+    job: Job,
+    weights: Arrays,
+    optimizer_state: Arrays,
+    *,
+    look: Callable[[], None] = keep_going,
+) -> Outcome:
     """One round in as many processes as the job says.
 
     Args:
@@ -45,6 +59,7 @@ def train_together(folder: Path, job: Job, weights: Arrays, optimizer_state: Arr
         job: What to train; the same job in one process gives the same but for rounding.
         weights: What the coordinator sent: the whole model, or the adapter.
         optimizer_state: As returned by the round before; empty to start afresh.
+        look: Called about every second; what it raises ends the processes, and is raised here.
 
     Raises:
         TooFewDevices: there are GPUs, but fewer than processes.
@@ -55,14 +70,14 @@ def train_together(folder: Path, job: Job, weights: Arrays, optimizer_state: Arr
         raise TooFewDevices(wanted=num_processes, found=torch.cuda.device_count())
     shutil.rmtree(folder, ignore_errors=True)
     write_job(make_private_folder(folder), job, weights, optimizer_state)
-    if _run(folder, num_processes, job.num_threads) != 0:
+    if _run(folder, num_processes, job.num_threads, look) != 0:
         raise TrainingEnded(num_processes=num_processes, log_path=folder / LOG)
     outcome = read_outcome(folder)
     shutil.rmtree(folder)
     return outcome
 
 
-def _run(folder: Path, num_processes: int, num_threads: int) -> int:
+def _run(folder: Path, num_processes: int, num_threads: int, look: Callable[[], None]) -> int:
     """The exit code of torchrun, which ends all processes as soon as one dies."""
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
@@ -73,7 +88,11 @@ def _run(folder: Path, num_processes: int, num_threads: int) -> int:
             env=_environment(num_threads),
         )
         try:
-            return process.wait()
+            while process.poll() is None:
+                look()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(LOOK_SECONDS)
+            return process.returncode
         finally:
             _end(process)
 

@@ -21,7 +21,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from client.batches import Share
 from client.cache.cipher import load_key
 from client.cache.records import open_cache
-from client.device import frozen_dtype
+from client.device import frozen_dtype, share_gpus
 from client.heap import keep_freed_memory
 from client.losses import held_out_loss
 from client.optimizer import make_optimizer
@@ -73,6 +73,7 @@ def meet(folder: Path) -> DeviceMesh:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda":
         torch.cuda.set_device(number)
+        share_gpus()
     store = dist.FileStore(str(folder / "meeting"), of)  # type: ignore[attr-defined]  # it is there
     backend = "nccl" if kind == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=of)

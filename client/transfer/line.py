@@ -1,4 +1,7 @@
-"""One HTTP/1.1 connection, kept alive, opened again when it broke; every trouble of the network is a `LineBroken`."""
+"""One HTTP/1.1 connection, kept alive, opened again when it broke; every trouble of the network is a `LineBroken`.
+
+It keeps to the profile's speeds. When the hospital is paused, stopped or withdraws, it is cut in the middle of a byte.
+"""
 
 import contextlib
 import http.client
@@ -10,6 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from client.config import SiteConfig
+from client.control.gate import gate_of_line
+from client.control.pace import Pace
+from client.control.watch import cut, watching
 from client.transfer.places import Place
 from client.transfer.proxy import proxy_towards
 from client.transfer.refusals import NotWanted, TicketExpired, Untrusted
@@ -31,16 +37,32 @@ class LineBroken(Exception):
     """The line or the other side did not do its part this time; the text says the kind of trouble alone."""
 
 
+class PacedAnswer(http.client.HTTPResponse):
+    """An answer whose body comes no faster than the hospital lets it."""
+
+    pace = Pace(None)
+
+    def read1(self, n: int = -1) -> bytes:
+        """Some bytes, once their time has come."""
+        piece = super().read1(n)
+        self.pace.take(len(piece))
+        return piece
+
+
 class Line:
     """A connection to one host at a time."""
 
     def __init__(self, site: SiteConfig) -> None:
-        self._site = site
+        self._site, self._gate = site, gate_of_line(site)
+        self._up = Pace(site.limits.upload_bytes_per_second)
+        self._down = Pace(site.limits.download_bytes_per_second)
         self._connection: http.client.HTTPConnection | None = None
         self._reaches: tuple[str, int, bool] | None = None
         self._answer: http.client.HTTPResponse | None = None
+        self._watch = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        self._watch.enter_context(watching(self._gate.closed, self._cut))
         return self
 
     def __exit__(
@@ -49,6 +71,7 @@ class Line:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._watch.close()
         self.close()
 
     def close(self) -> None:
@@ -67,7 +90,9 @@ class Line:
         Raises:
             LineBroken: if it is worth another attempt.
             TicketExpired, NotWanted, Untrusted, ProxyUnusable: if it is not.
+            NotTaken: if the hospital takes no part now.
         """
+        self._gate.require_open()
         connection = self._connected(place)
         with _on_the_line(place):
             connection.putrequest(method, place.target, skip_accept_encoding=True)
@@ -75,10 +100,13 @@ class Line:
                 connection.putheader(name, value)
             connection.endheaders()
         for piece in body:
+            self._up.take(len(piece))
             if not _taken(connection, piece):
                 break
         with _on_the_line(place):
             self._answer = answer = connection.getresponse()
+            if isinstance(answer, PacedAnswer):
+                answer.pace = self._down
             if method != "GET" or answer.status >= 300:
                 answer.read(MAX_ANSWER_BYTES)
         _check_status(answer.status, place)
@@ -92,7 +120,13 @@ class Line:
             self.close()
         if self._connection is None or self._connection.sock is None:
             self._connection, self._reaches = _connect(self._site, place), wanted
+            self._gate.require_open()  # closed meanwhile, with nothing here to be cut
         return self._connection
+
+    def _cut(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            cut(connection.sock)
 
 
 def pieces_of_answer(
@@ -141,14 +175,17 @@ def _connect(site: SiteConfig, place: Place) -> http.client.HTTPConnection:
 
 def _unconnected(site: SiteConfig, place: Place) -> http.client.HTTPConnection:
     if place.is_plain:
-        return http.client.HTTPConnection(place.host, place.port, timeout=CONNECT_SECONDS)
+        plain = http.client.HTTPConnection(place.host, place.port, timeout=CONNECT_SECONDS)
+        plain.response_class = PacedAnswer
+        return plain
     trusted = ssl.create_default_context(cafile=None if place.is_bucket else site.ca_path)
     trusted.minimum_version = ssl.TLSVersion.TLSv1_2
-    proxy = proxy_towards(place.host, place.port)
+    proxy = proxy_towards(place.host, place.port, profile=site.proxy)
     first = proxy or place
     connection = http.client.HTTPSConnection(
         first.host, first.port, timeout=CONNECT_SECONDS, context=trusted
     )
+    connection.response_class = PacedAnswer
     if proxy is not None:
         headers = {"Host": f"{place.host}:{place.port}", **proxy.headers}
         connection.set_tunnel(place.host, place.port, headers)

@@ -1,4 +1,4 @@
-"""The proxy that a hospital's environment prescribes for the way out: HTTPS_PROXY, ALL_PROXY, NO_PROXY."""
+"""The proxy for the way out: the profile's, or the environment's (HTTPS_PROXY, ALL_PROXY); NO_PROXY counts for both."""
 
 import base64
 from collections.abc import Mapping
@@ -19,14 +19,19 @@ class Proxy:
     """May hold a password."""
 
 
-def proxy_towards(host: str, port: int) -> Proxy | None:
+def proxy_towards(host: str, port: int, *, profile: str | None = None) -> Proxy | None:
     """The proxy for TLS connections to this host; None for the direct way.
+
+    Args:
+        host: who is to be reached in the end.
+        port: and where.
+        profile: what the hospital's profile names as its proxy.
 
     Raises:
         ProxyUnusable: if the environment names one that is not reached by plain HTTP.
     """
     proxies = getproxies()
-    address = proxies.get("https") or proxies.get("all")
+    address = profile or proxies.get("https") or proxies.get("all")
     if not address or proxy_bypass(f"{host}:{port}"):
         return None
     try:
@@ -37,6 +42,11 @@ def proxy_towards(host: str, port: int) -> Proxy | None:
     if url.scheme != "http" or not url.hostname:
         raise ProxyUnusable
     return Proxy(host=url.hostname, port=port_of_proxy, headers=_credentials(url))
+
+
+def proxy_environment(profile: str | None) -> dict[str, str]:
+    """What tells another program of the profile's proxy; nothing if there is none."""
+    return dict.fromkeys(("HTTPS_PROXY", "https_proxy"), profile) if profile else {}
 
 
 def _credentials(url: SplitResult) -> dict[str, str]:

@@ -7,9 +7,9 @@ from typing import TypeGuard
 from flwr.app import ConfigRecord, RecordDict
 
 from federation.messages import Refusal, RefusalCode
+from federation.protocol import SPOKEN
 
-PROTOCOL = 4
-"""Raised whenever a message changes meaning; both sides must match."""
+PROTOCOL = SPOKEN
 MAX_WHOLE = 2**53
 """Whole numbers stay below this, which every database and every float can hold."""
 MAX_REASON = 500

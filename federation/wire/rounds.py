@@ -5,6 +5,8 @@ import re
 from flwr.app import RecordDict
 
 from federation.messages import Answer, Instruction, Refusal, Update
+from federation.plan import SignedPlan
+from federation.update_signature import SIGNATURE
 from federation.wire.header import (
     HEX_32_BYTES,
     Fields,
@@ -37,6 +39,8 @@ def pack_instruction(instruction: Instruction) -> RecordDict:
         "site_number": instruction.site_number or NULL,
         "receipt": receipt_text(instruction.receipt) if instruction.receipt else "",
         "witness_key": instruction.witness_key,
+        "plan": instruction.plan.text if instruction.plan else "",
+        "plan_signature": instruction.plan.signature if instruction.plan else b"",
     }
     record = with_header(header)
     put_shipment(record, "weights", instruction.weights)
@@ -66,6 +70,7 @@ def unpack_instruction(record: RecordDict) -> Instruction:
         site_number=site_number or None,
         receipt=_receipt(header),
         witness_key=_witness_key(header),
+        plan=_plan(header),
     )
 
 
@@ -85,6 +90,7 @@ def pack_answer(answer: Answer) -> RecordDict:
         "num_records": answer.num_records,
         "num_files": answer.num_files,
         "ledger": f"{answer.ledger.count} {answer.ledger.digest}" if answer.ledger else "",
+        "signature": answer.signature,
     }
     record = with_header(fields)
     put_parcel(record, "change", answer.change, answer.content)
@@ -121,7 +127,16 @@ def _update(record: RecordDict, header: Header) -> Update:
         num_records=whole(header, "num_records"),
         num_files=whole(header, "num_files"),
         ledger=_ledger_head(header),
+        signature=_signature(header),
     )
+
+
+def _signature(header: Header) -> str:
+    """What stands for a signature; whether it is one is another question."""
+    signature = text(header, "signature")
+    if signature and not SIGNATURE.fullmatch(signature):
+        raise Unreadable("signature")
+    return signature
 
 
 def _receipt(header: Header) -> Receipt | None:
@@ -137,6 +152,14 @@ def _witness_key(header: Header) -> str:
     if key and not HEX_32_BYTES.fullmatch(key):
         raise Unreadable("witness_key")
     return key
+
+
+def _plan(header: Header) -> SignedPlan | None:
+    """The plan that came along; who signed it, and what it says, is another question."""
+    written, signature = text(header, "plan"), header.get("plan_signature")
+    if not isinstance(signature, bytes):
+        raise Unreadable("plan_signature")
+    return SignedPlan(text=written, signature=signature) if written else None
 
 
 def _ledger_head(header: Header) -> Head | None:

@@ -28,6 +28,7 @@ from server.rounds import EVERYTHING_INSIDE, Answered, Event, run_study
 from server.start import starting_weights
 from server.store import StudyStore
 from server.watch import StudyStopped, run_to_end
+from simulation.approvals import approve_everywhere
 from simulation.federate import (
     hospital_program,
     start_coordinator,
@@ -83,6 +84,10 @@ class Federation:
     def __post_init__(self) -> None:
         self.store = StudyStore.create(self.layout.coordinator, self.study)
 
+    def approve(self) -> None:
+        """What people do at every hospital before it takes part."""
+        approve_everywhere(self.store, self.layout, names_of(self.study))
+
     def run(self) -> threading.Thread:
         """Have the study run, and watch it from a thread."""
         thread = threading.Thread(target=self._watch, daemon=True)
@@ -114,6 +119,7 @@ def federation(
     *,
     faults: Mapping[str, Sequence[str]] | None = None,
     behind_lines: Sequence[str] = (),
+    is_approved: bool = True,
 ) -> Iterator[Federation]:
     """A coordinator and its hospitals.
 
@@ -122,6 +128,7 @@ def federation(
         study: Decides how many hospitals there are.
         faults: By hospital: what is wrong with its first round's answer, its second's, and so on.
         behind_lines: Hospitals that reach the coordinator over a line that can be broken.
+        is_approved: Whether the hospitals have approved the study's plan already.
     """
     layout, names = Layout(out), names_of(study)
     with ExitStack() as stack:
@@ -133,7 +140,10 @@ def federation(
             write_profile(layout, name, image_size=IMAGE_SIZE, port=port, ca_path=endpoint.ca_path)
             start_untrained(supervisor, layout, name, (faults or {}).get(name, ()))
         wait_for_hospitals(supervisor, layout, names)
-        yield Federation(layout=layout, study=study, supervisor=supervisor, lines=lines)
+        found = Federation(layout=layout, study=study, supervisor=supervisor, lines=lines)
+        if is_approved:
+            found.approve()
+        yield found
 
 
 def start_untrained(

@@ -37,6 +37,8 @@ class Gateway:
     process: subprocess.Popen[bytes] | None = None
     wrapper: tuple[str, ...] = ()
     """What the process is started by."""
+    upstream_port: int = 1
+    """Where the SuperLink listens; nobody does at port 1."""
     tokens: list[str] = field(default_factory=list)
 
     def start(self) -> None:
@@ -45,7 +47,8 @@ class Gateway:
         arguments = (
             *self.wrapper,
             *(sys.executable, "-m", "server.gateway", "--host", "127.0.0.1"),
-            *("--port", str(self.port), "--upstream-port", "1", "--ca", str(tls / "ca.crt")),
+            *("--port", str(self.port), "--upstream-port", str(self.upstream_port)),
+            *("--ca", str(tls / "ca.crt")),
             *("--cert", str(tls / "server.crt"), "--key", str(tls / "server.key")),
             *("--state", str(self.state)),
         )
@@ -112,12 +115,19 @@ class Gateway:
 
 
 @contextmanager
-def running_gateway(*wrapper: str) -> Iterator[Gateway]:
-    """A gateway with a state folder of its own, in memory where the system has some."""
+def running_gateway(*wrapper: str, limits: str = "") -> Iterator[Gateway]:
+    """A gateway with a state folder of its own, in memory where the system has some.
+
+    Args:
+        wrapper: what the process is started by.
+        limits: content of the file with the limits, if they are not the usual ones.
+    """
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  a random name below
     with tempfile.TemporaryDirectory(dir=memory) as name:
         state = Path(name) / "state"
-        issue_certificate(state / "tls", make_authority(state / "tls"), ("127.0.0.1",))
+        issue_certificate(state / "tls", make_authority(state / "tls"), ("127.0.0.1", "localhost"))
+        if limits:
+            (state / "gateway.yaml").write_text(limits)
         log_path = Path(name) / "log"
         gateway = Gateway(state=state, port=free_port(), log_path=log_path, wrapper=wrapper)
         gateway.start()

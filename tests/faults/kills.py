@@ -23,6 +23,7 @@ from server.records import RoundRecord
 from server.status import study_status
 from server.store import StudyStore, all_studies
 from server.watch import want
+from simulation.approvals import approve_everywhere
 from simulation.federate import hospital_program, wait_for_hospitals, write_profile
 from simulation.layout import Layout
 from tests.faults.killing.strikes import (
@@ -118,6 +119,7 @@ class Mortal:
         """Have the study run to its end through all kills, which name sides by `side`."""
         write_plan(self.kills_path, kills)
         store, history = StudyStore.create(self.layout.coordinator, study), History()
+        approve_everywhere(store, self.layout, NAMES)
         want(store)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not store.fact("finished") or store.is_running():

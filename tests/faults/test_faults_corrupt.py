@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from client.config import load_site
+from client.evidence.check import check
+from client.evidence.receipts import kept_receipts
+from federation.lineage import verify_model
+from server.enrolment.authority import study_authority
+from server.export import model_path
 from tests.faults.federation_under_test import (
     Federation,
     digests_of_honest,
@@ -32,12 +38,13 @@ QUICK = {
     "replay": ("stale", "it answers round 1, this is round 2"),
     "negative-records": ("unreadable", "num_records"),
     "large-unsaid": ("norm", ", and it says "),
-    "omit": ("tensors", "is missing"),
+    "forged": ("signature", "is not signed"),
 }
 """What a hospital does -> code, and some words, of the refusal."""
 OTHERS = {
     "inf-unsaid": ("not-finite", "NaN or infinity"),
     "bit-unsaid": ("norm", ", and it says "),
+    "omit": ("tensors", "is missing"),
     "unknown": ("tensors", "is not part of this round"),
     "encoding": ("tensors", "comes as bf16"),
     "shards": ("tensors", "in shards of 123456 values"),
@@ -49,7 +56,7 @@ OTHERS = {
     "norm": ("not-finite", "NaN or infinity"),
     "truncated-inside": ("unreadable", "change.content"),
     "garbage": ("unreadable", "header"),
-    "protocol": ("protocol", "speaks protocol 5"),
+    "protocol": ("protocol", "speaks protocol 6"),
     "leaves-nothing": ("no-answer", "shards of its change did not come"),
     "leaves-some": ("no-answer", "shards of its change did not come"),
     "flipped-beside": ("blocked", "is damaged on this hospital's disk"),
@@ -71,6 +78,22 @@ def check_refusals(running: Federation, faults: dict[str, list[str]]) -> None:
             code, words = EXPECTED[fault]
             assert (part.state, part.code) == ("refused", code), (fault, part)
             assert words in part.reason, (fault, part)
+
+
+def check_evidence(running: Federation, honest: Sequence[str]) -> None:
+    """The signed model names those whose changes are in it, and each of them has the receipts and nothing to mend."""
+    authority = study_authority(running.layout.coordinator).public
+    lineage = verify_model(model_path(running.store), authority).lineage
+    assert {each.sites for each in lineage.rounds} == {tuple(honest)}
+    for name in honest:
+        state = load_site(running.layout.profile(name)).state_path
+        assert check(state).problems == ()
+        receipts = [kept.receipt for kept in kept_receipts(state)]
+        assert [each.round_number for each in receipts] == [each.number for each in lineage.rounds]
+        assert {each.plan_digest for each in receipts} == {lineage.plan_digest}
+        assert receipts[0].received_digest == lineage.parent_digest
+        norms = [running.part(each.round_number, name).norm for each in receipts]
+        assert [each.norm for each in receipts] == norms
 
 
 def test_no_corrupt_update_moves_a_bit_of_what_the_honest_hospitals_make(tmp_path: Path) -> None:
@@ -98,3 +121,4 @@ def test_no_corrupt_update_moves_a_bit_of_what_the_honest_hospitals_make(tmp_pat
         for name in honest
     )
     check_refusals(running, faults)
+    check_evidence(running, honest)

@@ -20,7 +20,7 @@ def _spoil_answers(module: ModuleType) -> None:
     from spoiling import spoilt_answer
 
     honest = vars(module)["answer"]
-    vars(module)["answer"] = lambda site, task: spoilt_answer(site, honest(site, task))
+    vars(module)["answer"] = lambda site, asked: spoilt_answer(site, asked, honest(site, asked))
 
 
 def _spoil_deliveries(module: ModuleType) -> None:

@@ -13,9 +13,10 @@ from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from client.config import SiteConfig
+from client.evidence.recording import plan_of, signed
 from client.kept import UPDATE, Finished, KeptRounds, study_folder
 from federation.encoding import Encoding
-from federation.messages import Answer, Update
+from federation.messages import Answer, Instruction, Update
 from federation.parcel import Parcel, Unpacked, pack, shards_in_file
 from federation.wire.header import PROTOCOL
 from model.tensors import as_tensors
@@ -32,10 +33,17 @@ def fault_of(round_number: int) -> str:
     return always or (faults[round_number - 1] if round_number <= len(faults) else "")
 
 
-def spoilt_answer(site: SiteConfig, answer: Answer) -> Answer:
-    """An answer as a bad hospital gives it; its first one is remembered, to be said again."""
+def spoilt_answer(site: SiteConfig, asked: Instruction, answer: Answer) -> Answer:
+    """An answer as a bad hospital gives it, signed as one that is meant; whoever forges it has no key."""
     if not isinstance(answer, Update):
         return answer
+    if fault_of(answer.round_number) == "forged":
+        return replace(answer, loss=answer.loss + 1.0)
+    return signed(site, _spoilt(site, answer), plan=plan_of(asked))
+
+
+def _spoilt(site: SiteConfig, answer: Update) -> Update:
+    """Another update than the hospital made; its first one is remembered, to be said again."""
     first = site.state_path / "first-answer"
     if not first.exists():
         first.write_bytes(pickle.dumps(answer))

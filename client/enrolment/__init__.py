@@ -1,0 +1,1 @@
+"""How a hospital joins, and keeps its certificate in force."""

@@ -1,0 +1,1 @@
+"""What a hospital can show afterwards: what was asked, who agreed, and what left."""

@@ -1,0 +1,94 @@
+"""Whether a hospital's evidence is sound: the log, every receipt, every signature, and that they fit each other."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.evidence import log
+from client.evidence.receipts import Kept, ReceiptDamaged, kept_receipts, noted
+from privacy.ledger.chain import Chain, ChainDamaged, read_chain
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """What the check of a hospital's evidence found."""
+
+    num_entries: int
+    num_receipts: int
+    head: str
+    """SHA-256 of the log; whoever wrote it down elsewhere can tell a later, shortened log from it."""
+    problems: tuple[str, ...]
+    """A sentence each; none if all is sound."""
+
+
+def check(state_path: Path, *, ledger: Chain | None = None, head: str = "") -> Findings:
+    """Look at everything and change nothing.
+
+    Args:
+        state_path: the hospital's state folder.
+        ledger: the privacy ledger, to look up in it what receipts say of it; None if there is none.
+        head: what the log's head was once, written down elsewhere; empty if nobody did.
+    """
+    problems = log.verify(state_path)
+    if problems:
+        return Findings(num_entries=0, num_receipts=0, head="", problems=problems)
+    chain = log.read_log(state_path)
+    try:
+        receipts = kept_receipts(state_path)
+    except ReceiptDamaged as err:
+        receipts, problems = (), (str(err),)
+    else:
+        problems = tuple(_problems(chain, receipts, noted(state_path), ledger))
+    if head and head not in chain.digests:
+        problems = (*problems, _put_back(head))
+    return Findings(
+        num_entries=chain.head.count,
+        num_receipts=len(receipts),
+        head=chain.head.digest,
+        problems=problems,
+    )
+
+
+def _put_back(head: str) -> str:
+    return (
+        f"this log never had the head {head[:16]} that was written down: an older copy was put back, or it is another "
+        "hospital's head; the data manager restores the newest backup"
+    )
+
+
+def readable_ledger(path: Path) -> Chain | None:
+    """The privacy ledger, if it can be read; what is wrong with it is the business of `hospital ledger --verify`."""
+    try:
+        return read_chain(path) if path.exists() else None
+    except ChainDamaged:
+        return None
+
+
+def _problems(
+    chain: Chain, receipts: tuple[Kept, ...], named: Mapping[str, str], ledger: Chain | None
+) -> Iterator[str]:
+    found = {kept.digest for kept in receipts}
+    for digest in sorted(named.keys() - found):
+        yield (
+            f"the log says that a change left with receipt {digest[:16]}, and there is no such receipt: the hospital's "
+            "IT restores the evidence folder from its newest backup"
+        )
+    for kept in receipts:
+        yield from _problems_of(kept, chain, named, ledger)
+
+
+def _problems_of(
+    kept: Kept, chain: Chain, named: Mapping[str, str], ledger: Chain | None
+) -> Iterator[str]:
+    name, receipt = kept.path.name, kept.receipt
+    if not kept.is_signed():
+        yield f"{name} is not what this hospital signed: somebody or a failing disk changed it"
+    if not chain.holds(receipt.log):
+        yield f"{name} was written when the log had {receipt.log.count} entries, and this log does not hold them"
+    key = named.get(kept.digest)
+    if key is None and not kept.is_draft:
+        yield f"{name} is not in the log: entries were taken away at its end, or the receipt is no receipt of this hospital"
+    if key is not None and key != kept.key_digest:
+        yield f"{name} is signed with another key than the log says"
+    if ledger is not None and receipt.ledger is not None and not ledger.holds(receipt.ledger):
+        yield f"{name} was written when the privacy ledger had {receipt.ledger.count} records, and it does not hold them"

@@ -1,0 +1,113 @@
+"""The commands that show a hospital's evidence: the log, the receipts of what left, and whether all of it is sound."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.arguments import Json, Site
+from federation.exit_codes import ExitCode
+from federation.terminal import emit
+
+if TYPE_CHECKING:
+    from client.config import SiteConfig
+    from client.evidence.check import Findings
+    from client.evidence.log import Entry
+    from client.evidence.receipts import Kept
+
+
+def show_log(site: Site, as_json: Json = False) -> None:
+    """Show everything that happened here: who did what, when, and under which plan; oldest first."""
+    from dataclasses import asdict
+
+    from client.config import load_site
+    from client.evidence.log import entries
+
+    profile = load_site(site)
+    found = entries(profile.state_path)
+    text = "\n".join(map(_entry_line, found)) or f"{profile.site_name}: nothing happened yet"
+    facts = {"site": profile.site_name, "entries": [asdict(entry) for entry in found]}
+    emit(facts, text, as_json=as_json)
+
+
+def show_receipts(site: Site, as_json: Json = False) -> None:
+    """Show what left this hospital, round by round: tensors, bytes, norm, epsilon and SHA-256."""
+    from client.config import load_site
+    from client.evidence.receipts import kept_receipts, receipt_facts
+
+    profile = load_site(site)
+    kept = [each for each in kept_receipts(profile.state_path) if not each.is_draft]
+    facts = {
+        "site": profile.site_name,
+        "receipts": [
+            {**receipt_facts(each.receipt), "receipt": each.digest, "file": str(each.path)}
+            for each in kept
+        ],
+    }
+    text = "\n".join(map(_receipt_line, kept)) or f"{profile.site_name}: nothing has left"
+    emit(facts, text, as_json=as_json)
+
+
+def verify_evidence(
+    site: Site,
+    head: Annotated[
+        str, typer.Option(help="The log's head as it was written down once; it must have had it.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Check the log, every receipt and every signature; exit code 1 means that something is not sound."""
+    from client.config import load_site
+
+    profile = load_site(site)
+    found = _checked(profile, head)
+    facts = {
+        "site": profile.site_name,
+        "sound": not found.problems,
+        "problems": list(found.problems),
+        "entries": found.num_entries,
+        "receipts": found.num_receipts,
+        "head": found.head,
+    }
+    sound = (
+        f"{profile.site_name}: the log is whole, {found.num_entries} entries; {found.num_receipts} receipts are signed "
+        f"and stand in it\nhead: {found.head}"
+    )
+    emit(facts, "\n".join(found.problems) or sound, as_json=as_json)
+    if found.problems:
+        raise typer.Exit(ExitCode.NOT_READY)
+
+
+def _checked(profile: "SiteConfig", head: str) -> "Findings":
+    from client.evidence.check import check, readable_ledger
+    from client.privacy_policy import load_policy
+
+    if profile.privacy_path is None:
+        return check(profile.state_path, head=head)
+    ledger = readable_ledger(load_policy(profile.privacy_path).ledger_path)
+    return check(profile.state_path, ledger=ledger, head=head)
+
+
+def _entry_line(entry: "Entry") -> str:
+    said = ", ".join(f"{name} {_shown(value)}" for name, value in entry.facts.items())
+    plan = f" [plan {entry.plan[:16]}]" if entry.plan else ""
+    return f"{entry.number:5} {_moment(entry.seconds)}  {entry.event:14} {entry.actor}: {said or '-'}{plan}"
+
+
+def _receipt_line(kept: "Kept") -> str:
+    receipt = kept.receipt
+    norm = "-" if receipt.norm is None else f"{receipt.norm:.4g}"
+    epsilon = "-" if receipt.epsilon is None else f"{receipt.epsilon:.2f}"
+    return (
+        f"{_moment(receipt.seconds)}  {receipt.study_name} round {receipt.round_number}: {len(receipt.tensors)} tensors, "
+        f"{receipt.num_bytes} bytes, norm {norm}, epsilon {epsilon}, SHA-256 {receipt.parcel_digest}"
+    )
+
+
+def _shown(value: object) -> str:
+    """A digest by its beginning."""
+    is_digest = isinstance(value, str) and len(value) == 64
+    return str(value)[:16] if is_digest else str(value)
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,1 @@
+"""What keeps a hospital's node running for years: backups, and numbers for those who watch."""

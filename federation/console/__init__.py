@@ -1,0 +1,1 @@
+"""What the coordinator's and the hospitals' consoles share: the look, the door, the guard, the serving."""

@@ -1,0 +1,1 @@
+"""Looking a coordinator over: what is well, what is not, whose job it is."""

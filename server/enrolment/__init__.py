@@ -1,0 +1,1 @@
+"""How hospitals are invited, certified, and shut out again."""

@@ -1,0 +1,265 @@
+"""A coordinator that asks for what nobody agreed to: the hospital refuses through its own entry point, and its log shows it.
+
+Every message is one that Flower would hand on, every plan is signed by the authority that the hospital trusts unless the
+drill is about that, and everything is the program of production. Nothing may train, and nothing may be fetched.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Context, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+import client.rounds
+from client.app import app
+from client.config import SiteConfig
+from client.evidence.log import Event, entries, verify
+from client.plans.approving import approve
+from client.plans.gate import arrive
+from federation.config import StudyConfig, study_json
+from federation.messages import Instruction, Refusal, RefusalCode
+from federation.plan import SignedPlan
+from federation.privacy_terms import PrivacyTerms
+from federation.shipment import inline_shipment
+from federation.stages import FullStage, LocalTraining, LoraStage
+from federation.strict_yaml import dump_yaml
+from federation.wire.rounds import pack_instruction, unpack_answer
+from model.adapter import adapter_shapes
+from model.arrays import Arrays, digest_arrays
+from server.enrolment.authority import study_authority
+
+StudyOf = Callable[..., StudyConfig]
+PlanOf = Callable[..., SignedPlan]
+
+TERMS = PrivacyTerms(noise_multiplier=2.0, sample_rate=0.5, max_grad_norm=0.1)
+LOCAL = LocalTraining(local_steps=2, batch_size=2, learning_rate=1e-3, privacy=TERMS)
+ADAPTED = LoraStage(kind="lora", num_rounds=2, local=LOCAL, rank=2, alpha=2.0)
+FULL = FullStage(kind="full", num_rounds=2, local=LOCAL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hospital:
+    """One that approved a study of an adapter, and the honest instruction for its first round."""
+
+    site: SiteConfig
+    profile: Path
+    study: StudyConfig
+    plan: SignedPlan
+    honest: Instruction
+
+    def hears(self, instruction: Instruction) -> Refusal:
+        """What the coordinator gets for an instruction that must be refused."""
+        context = Context(1, 7, {"site": str(self.profile)}, RecordDict(), {})
+        reply = app(Message(pack_instruction(instruction), 7, "train"), context)
+        answer = unpack_answer(reply.content)
+        assert isinstance(answer, Refusal), answer
+        return answer
+
+    def noted(self, event: Event) -> list[str]:
+        """Why, as the hospital's log says for every event of a kind."""
+        assert verify(self.site.state_path) == ()
+        found = [each for each in entries(self.site.state_path) if each.event == event]
+        return [str(each.facts.get("reason", each.plan)) for each in found]
+
+
+@pytest.fixture(autouse=True)
+def inside_a_flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower stamps messages with the running task; and nothing is trained here, ever."""
+    for field in ("_run_id", "_node_id", "_task_id"):
+        monkeypatch.setattr(TaskIdentity, field, 1)
+    monkeypatch.setattr("client.app.die_with_parent", lambda: None)
+    for name in ("train_here", "train_privately", "train_together"):
+        monkeypatch.setattr(client.rounds, name, None)
+
+
+@pytest.fixture
+def site(
+    make_hospital: Callable[..., SiteConfig],
+    joined: Callable[[SiteConfig], SiteConfig],
+    memory_path: Path,
+) -> SiteConfig:
+    return joined(make_hospital(memory_path))
+
+
+@pytest.fixture
+def hospital(
+    site: SiteConfig, study_of: StudyOf, plan_of: PlanOf, random_weights: Arrays
+) -> Hospital:
+    profile = site.state_path.parent / "site.yaml"
+    names = ("site_name", "coordinator", "ca_path", "data_path", "state_path", "image_size")
+    paths = ("authority_path", "privacy_path")
+    content = {name: str(getattr(site, name)) for name in (*names, *paths)}
+    profile.write_text(dump_yaml(content | {"image_size": site.image_size}))
+    study = starting_from(study_of, random_weights)
+    plan = plan_of(study, base_digest=study.model.start, issued=100)
+    arrive(site, plan)
+    approve(site, plan.digest, name="Dr Example")
+    shapes = adapter_shapes(study.model_config, ADAPTED.adapter)
+    adapter = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    honest = Instruction(
+        study=study_json(study),
+        round_number=1,
+        weights=inline_shipment(adapter),
+        base=inline_shipment(random_weights),
+        plan=plan,
+    )
+    return Hospital(site=site, profile=profile, study=study, plan=plan, honest=honest)
+
+
+def starting_from(study_of: StudyOf, weights: Arrays, stage: LoraStage = ADAPTED) -> StudyConfig:
+    """A study of an adapter on a model that exists."""
+    usual = study_of(FULL)
+    model = replace(usual.model, start=digest_arrays(weights))
+    return replace(usual, model=model, stages=(stage,))
+
+
+def with_local(study: StudyConfig, **changes: object) -> StudyConfig:
+    """The study with another local training."""
+    (stage,) = study.stages
+    return replace(
+        study,
+        stages=(replace(stage, local=replace(stage.local, **changes)),),  # type: ignore[arg-type]
+    )
+
+
+def test_a_program_that_is_not_installed_here_is_refused(
+    hospital: Hospital, plan_of: PlanOf
+) -> None:
+    other = plan_of(
+        hospital.study, base_digest=hospital.plan.digest, code_digest="e" * 64, issued=200
+    )
+    found = hospital.hears(replace(hospital.honest, plan=other))
+    assert found.code == RefusalCode.PLAN
+    assert "made for the program eeeeeeee" in found.reason
+    assert hospital.noted(Event.PLAN_REFUSED) == [found.reason[:200]]
+
+
+def test_another_frozen_model_is_refused(hospital: Hospital, random_weights: Arrays) -> None:
+    swapped = {name: values + np.float32(1) for name, values in random_weights.items()}
+    found = hospital.hears(replace(hospital.honest, base=inline_shipment(swapped)))
+    assert (found.code, "another frozen model" in found.reason) == (RefusalCode.PLAN, True)
+    found = hospital.hears(replace(hospital.honest, base=None))
+    assert (found.code, "another frozen model" in found.reason) == (RefusalCode.PLAN, True)
+    assert len(hospital.noted(Event.PLAN_REFUSED)) == 1  # the same again
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"privacy": replace(TERMS, noise_multiplier=0.1)},
+        {"privacy": None},
+        {"local_steps": 99},
+        {"learning_rate": 1.0},
+    ],
+    ids=["lowered-sigma", "no-privacy", "raised-steps", "learning-rate"],
+)
+def test_a_study_that_was_changed_under_an_approved_plan_is_refused(
+    hospital: Hospital, change: dict[str, object]
+) -> None:
+    worse = study_json(with_local(hospital.study, **change))
+    found = hospital.hears(replace(hospital.honest, study=worse))
+    assert (found.code, "another study than its plan" in found.reason) == (RefusalCode.PLAN, True)
+    assert hospital.noted(Event.PLAN_REFUSED) == [found.reason[:200]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"privacy": replace(TERMS, noise_multiplier=0.1)}, {"local_steps": 999}],
+    ids=["lowered-sigma", "raised-steps"],
+)
+def test_an_honestly_signed_plan_with_less_privacy_waits_and_then_meets_the_policy(
+    hospital: Hospital, plan_of: PlanOf, change: dict[str, object]
+) -> None:
+    worse = with_local(hospital.study, **change)
+    plan = plan_of(worse, base_digest=hospital.study.model.start, issued=200)
+    asked = replace(hospital.honest, study=study_json(worse), plan=plan)
+    assert hospital.hears(asked).code == RefusalCode.UNAPPROVED
+    assert plan.digest in hospital.noted(Event.PLAN_ARRIVED)
+    approve(hospital.site, plan.digest, name="Dr Example")
+    assert hospital.hears(asked).code == RefusalCode.POLICY
+
+
+def test_a_plan_nobody_signed_is_refused(
+    hospital: Hospital, plan_of: PlanOf, tmp_path: Path
+) -> None:
+    stranger = study_authority(tmp_path)
+    text = plan_of(hospital.study, base_digest=hospital.study.model.start, issued=300).text
+    plans = [
+        replace(hospital.plan, text=text),
+        SignedPlan(text=text, signature=stranger.sign(text.encode())),
+        SignedPlan(text=text, signature=b""),
+    ]
+    for plan in plans:
+        found = hospital.hears(replace(hospital.honest, plan=plan))
+        assert (found.code, "not signed" in found.reason) == (RefusalCode.PLAN, True)
+    assert hospital.noted(Event.PLAN_REFUSED)
+
+
+def test_an_instruction_without_a_plan_is_refused(hospital: Hospital) -> None:
+    found = hospital.hears(replace(hospital.honest, plan=None))
+    assert (found.code, "came without a plan" in found.reason) == (RefusalCode.PLAN, True)
+
+
+def test_an_older_plan_is_refused_once_a_later_one_was_approved(
+    hospital: Hospital, plan_of: PlanOf
+) -> None:
+    later = plan_of(hospital.study, base_digest=hospital.study.model.start, issued=200)
+    arrive(hospital.site, later)
+    approve(hospital.site, later.digest, name="Dr Other")
+    found = hospital.hears(hospital.honest)
+    assert (found.code, "older than the one" in found.reason) == (RefusalCode.PLAN, True)
+    assert hospital.noted(Event.PLAN_REFUSED) == [found.reason]
+
+
+def test_a_plan_that_ended_is_refused_although_it_was_approved(
+    hospital: Hospital, plan_of: PlanOf
+) -> None:
+    over = plan_of(
+        hospital.study, base_digest=hospital.study.model.start, ends=date(2020, 1, 2), issued=200
+    )
+    found = hospital.hears(replace(hospital.honest, plan=over))
+    assert (found.code, "ended on 2020-01-02" in found.reason) == (RefusalCode.PLAN, True)
+
+
+@pytest.mark.parametrize("number", [0, 3, 10**6])
+def test_rounds_beyond_the_plan_are_refused(hospital: Hospital, number: int) -> None:
+    found = hospital.hears(replace(hospital.honest, round_number=number))
+    assert (found.code, "the plan has 2 rounds" in found.reason) == (RefusalCode.PLAN, True)
+
+
+def adapter_of(hospital: Hospital) -> dict[str, np.ndarray]:
+    shapes = adapter_shapes(hospital.study.model_config, ADAPTED.adapter)
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+
+def spoil_name(adapter: dict[str, np.ndarray]) -> None:
+    adapter["blocks.0.attention.evil.lora_A.weight"] = np.zeros((2, 2), np.float32)
+
+
+def spoil_shape(adapter: dict[str, np.ndarray]) -> None:
+    name = min(adapter)
+    adapter[name] = np.zeros((1, 1), np.float32)
+
+
+def spoil_missing(adapter: dict[str, np.ndarray]) -> None:
+    del adapter[min(adapter)]
+
+
+def spoil_values(adapter: dict[str, np.ndarray]) -> None:
+    adapter[min(adapter)][...] = np.nan
+
+
+@pytest.mark.parametrize("spoil", [spoil_name, spoil_shape, spoil_missing, spoil_values])
+def test_a_crafted_adapter_trains_nothing_and_costs_nothing(
+    hospital: Hospital, spoil: Callable[[dict[str, np.ndarray]], None]
+) -> None:
+    adapter = adapter_of(hospital)
+    spoil(adapter)
+    found = hospital.hears(replace(hospital.honest, weights=inline_shipment(adapter)))
+    assert found.code in {RefusalCode.TENSORS, RefusalCode.NOT_FINITE}
+    assert "evil" not in found.reason
+    assert not (hospital.profile.parent / "privacy.ledger").exists()

@@ -1,0 +1,200 @@
+"""The coordinator's console: what its pages say of a study, of hospitals, and of what is not there."""
+
+import queue
+import ssl
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from federation.files import hold_lock
+from federation.planning.spending import phases_of
+from privacy.accounting.epsilon import epsilon
+from server.console.connections import Connections
+from server.console.run import ConsoleSettings, NoName, serve_console
+from server.console.spending import DELTA, spending
+from server.console.views import member_badge, study_view
+from server.endpoint import LOCK_NAME, CoordinatorNotRunning, write_endpoint
+from server.enrolment.members_table import Row
+from server.records import Part
+from server.store import StudyStore
+from tests.browser.coordinator import (
+    CONNECTED,
+    REFUSED,
+    make_private,
+    make_record,
+    make_roster,
+    served_console,
+)
+from tests.browser.served import Visitor, visiting
+
+
+@pytest.fixture
+def record(memory_path: Path) -> Iterator[StudyStore]:
+    """A coordinator that is up, with a study in its sixth round."""
+    store = make_record(memory_path)
+    write_endpoint(
+        memory_path, host="127.0.0.1", port=8443, control_port=1, ca_path=memory_path / "ca.crt"
+    )
+    with hold_lock(memory_path / LOCK_NAME):
+        yield store
+
+
+@pytest.fixture
+def visitor(record: StudyStore, memory_path: Path) -> Iterator[Visitor]:
+    with record.lock(), served_console(memory_path) as console, visiting(console) as somebody:
+        yield somebody
+
+
+def test_the_first_page_says_how_every_study_stands(visitor: Visitor) -> None:
+    page = visitor.read("/").text
+    assert "coordinator is up on port 8443" in page
+    assert "Round 6 of 12; about 2 h 50 min left" in page
+    assert 'aria-label="5 of 12 rounds done"' in page
+
+
+def test_a_study_says_the_truth_about_each_hospital(record: StudyStore) -> None:
+    view = study_view(record, CONNECTED)
+    told = {
+        site.name: (site.connection.text, site.standing.text, site.num_counted)
+        for site in view.sites
+    }
+    assert told == {
+        "city": ("connected", "training", 5),
+        "north": ("connected", "update counts", 5),
+        "st-mary": ("not connected", "waits for approval", 4),
+        "west": ("connected", "never asked", 0),
+    }
+    unknown = study_view(record, None)
+    assert {site.connection.text for site in unknown.sites} == {"not known"}
+    assert study_view(record, {}).sites[0].connection.text == "not on the roster"
+
+
+def test_a_study_shows_losses_refusals_and_rounds_and_no_markup_of_others(
+    visitor: Visitor, record: StudyStore
+) -> None:
+    markup = "its hospital says <b onclick=alert(1)>something</b>"
+    record.record(
+        Part(number=6, site="west", attempt=1, state="refused", code="internal", reason=markup)
+    )
+    page = visitor.read(f"/studies/{record.folder.name}").text
+    assert REFUSED in page
+    assert markup not in page
+    assert markup.replace("<", "&lt;").replace(">", "&gt;") in page
+    assert page.count('<g class="one">') == 3
+    assert page.count('<g class="mean">') == page.count('<g class="held-out">') == 1
+    assert "This study makes no promise of differential privacy" in page
+    assert "There is no model to draw with before the last round." in page
+    assert visitor.read("/studies/..%2f..%2fetc").status_code == 404
+
+
+def test_a_private_study_shows_its_cost_its_reason_and_its_samples(
+    record: StudyStore, visitor: Visitor, memory_path: Path
+) -> None:
+    store = make_private(memory_path)
+    page = visitor.read(f"/studies/{store.folder.name}").text
+    assert "stopped: needs a person" in page
+    assert "ask north and st-mary to connect" in page
+    total = epsilon(phases_of(store.study), DELTA).value
+    assert f"at its end it will be {total:.2f}" in page
+    assert "No loss leaves the hospitals in this study" in page
+    sheet = visitor.read(f"/studies/{store.folder.name}/samples.png")
+    assert sheet.content.startswith(b"\x89PNG")
+    assert record.study.name != store.study.name
+    assert visitor.read(f"/studies/{record.folder.name}/samples.png").status_code == 404
+
+
+def test_only_rounds_that_may_have_been_trained_are_counted_as_spent(memory_path: Path) -> None:
+    store = make_private(memory_path)
+
+    def part(site: str, number: int, code: str = "") -> Part:
+        return Part(number=number, site=site, attempt=1, state="refused", code=code)
+
+    parts = [part("a", 1), part("a", 2, "no-answer"), part("b", 1, "policy"), part("c", 1)]
+    found = spending(store.study, parts)
+    assert found is not None
+    assert set(found.by_site) == {"a", "c"}
+    assert 0 < found.by_site["c"] < found.by_site["a"] == found.maximum < found.at_end
+
+
+def test_a_coordinator_without_anything_says_what_to_type(memory_path: Path) -> None:
+    with served_console(memory_path, None) as console, visiting(console) as visitor:
+        page = visitor.read("/").text
+        assert "No study yet" in page
+        assert f"coordinator up --state {memory_path}" in page
+        page = visitor.read("/hospitals").text
+        assert "No hospital yet" in page
+        assert "coordinator invite" in page
+
+
+def test_the_roster_is_shown_with_what_is_wrong_with_it(
+    visitor: Visitor, memory_path: Path
+) -> None:
+    make_roster(memory_path)
+    (memory_path / "roster" / "St Mary.pub").write_text("x")
+    page = visitor.read("/hospitals").text
+    assert "a site name has lower-case letters" in page
+    assert page.count(">not connected<") == 1
+    assert page.count("member, no certificate") == 4
+    assert page.count(">unusable key<") == 1
+    assert page.count(">never<") == 2
+
+
+@pytest.mark.parametrize(("days", "kind"), [(-1, "bad"), (5, "warn"), (200, "good"), (None, "")])
+def test_a_certificate_that_ends_soon_looks_like_a_warning(days: int | None, kind: str) -> None:
+    row = Row(site="a", state="member", certificate_days=days, last_seen=None)
+    assert member_badge(row).kind == kind
+
+
+def test_who_is_connected_is_asked_once_for_everybody_who_looks(tmp_path: Path) -> None:
+    asked = []
+
+    def ask(path: Path) -> dict[str, bool]:
+        asked.append(path)
+        raise OSError
+
+    nodes = Connections(state_path=tmp_path, ask=ask)
+    assert [nodes.look() for _ in range(3)] == [None] * 3
+    assert asked == [tmp_path]
+
+
+def test_a_console_for_other_machines_speaks_tls_with_the_coordinators_authority(
+    memory_path: Path,
+) -> None:
+    told: queue.Queue[str] = queue.Queue()
+    stop = threading.Event()
+    settings = ConsoleSettings(
+        state_path=memory_path,
+        host="0.0.0.0",  # noqa: S104
+        port=0,
+        names=("localhost",),
+    )
+    serve = partial(serve_console, settings, stop=stop, ready=told.put, tell=told.put)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        url = told.get(timeout=20)
+        trusted = ssl.create_default_context(cafile=memory_path / "tls" / "ca.crt")
+        with httpx.Client(verify=trusted, trust_env=False) as client:
+            answer = client.get(f"{url}login")
+            assert "secure" in answer.headers["set-cookie"].lower()
+            assert "max-age" in answer.headers["strict-transport-security"]
+        assert told.get(timeout=20).count("-") == 3
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_console_beyond_this_machine_has_to_have_a_name(tmp_path: Path) -> None:
+    for settings, problem in (
+        (ConsoleSettings(state_path=tmp_path, host="0.0.0.0", port=0), NoName),  # noqa: S104
+        (
+            ConsoleSettings(state_path=tmp_path / "x", host="127.0.0.1", port=0),
+            CoordinatorNotRunning,
+        ),
+    ):
+        with pytest.raises(problem):
+            serve_console(settings, stop=threading.Event(), ready=pytest.fail, tell=pytest.fail)
