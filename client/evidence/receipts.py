@@ -160,7 +160,7 @@ def issue(state_path: Path, receipt: Receipt, key: NodeKey) -> Kept:
         OSError: the disk did not take it.
     """
     place = path_of(state_path, receipt)
-    with hold_lock(place.parent / ".lock", patience_seconds=LOCK_SECONDS):
+    with hold_lock(place.parent / "lock", patience_seconds=LOCK_SECONDS):
         if place.exists():
             return read(place)
         draft = place.with_suffix(".draft")
