@@ -32,16 +32,16 @@ PATIENCE_SECONDS = 60.0 if EVERYTHING else 300.0
 QUICK = {
     "nan": ("not-finite", "NaN or infinity"),
     "shape": ("tensors", ", expected ("),
-    "flipped-inside": ("unreadable", "is not what its digest says"),
-    "nan-unsaid": ("not-finite", "NaN or infinity"),
-    "large": ("norm", "times the median"),
-    "replay": ("stale", "it answers round 1, this is round 2"),
-    "negative-records": ("unreadable", "num_records"),
     "large-unsaid": ("norm", ", and it says "),
+    "flipped-inside": ("unreadable", "is not what its digest says"),
+    "replay": ("stale", "it answers round 1, this is round 2"),
     "forged": ("signature", "is not signed"),
 }
 """What a hospital does -> code, and some words, of the refusal."""
 OTHERS = {
+    "nan-unsaid": ("not-finite", "NaN or infinity"),
+    "large": ("norm", "times the median"),
+    "negative-records": ("unreadable", "num_records"),
     "inf-unsaid": ("not-finite", "NaN or infinity"),
     "bit-unsaid": ("norm", ", and it says "),
     "omit": ("tensors", "is missing"),

@@ -58,7 +58,7 @@ def test_on_a_full_disk_a_study_is_read_and_the_reason_is_written(tmp_path: Path
 def test_a_coordinator_whose_disk_fills_up_waits_for_room_and_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
-    study = study_of("full-disk", num_sites=2, min_sites=2, num_rounds=3)
+    study = study_of("full-disk", num_sites=2, min_sites=2, num_rounds=2)
     with (
         small_disk(tmp_path / "out" / "coordinator", DISK_MEGABYTES) as disk,
         federation(tmp_path / "out", study) as running,
