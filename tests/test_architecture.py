@@ -35,6 +35,13 @@ def test_reading_files_and_showing_progress_does_not_wait_for_torch(module: str)
     assert imported_by(f"import {module}") & {"torch", "flwr", "peft", "pydicom"} == set()
 
 
+@pytest.mark.parametrize(
+    "module", ["client.operations.service", "client.node_launcher", "server.superlink"]
+)
+def test_programs_that_run_for_weeks_beside_training_do_without_torch(module: str) -> None:
+    assert imported_by(f"import {module}") & {"torch", "opacus"} == set()
+
+
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name != "cli"])
 def test_a_packages_init_holds_one_line_that_says_what_it_is(package: str) -> None:
     (line,) = (ROOT / package / "__init__.py").read_text().splitlines()

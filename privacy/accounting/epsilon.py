@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from privacy.accounting.phase import Phase, merge
-from privacy.accounting.prv import prv_epsilon
-from privacy.accounting.rdp import rdp_epsilon
 
 ADJACENCY = "adding or removing one patient"
 
@@ -81,6 +79,10 @@ def _epsilon(merged: tuple[Phase, ...], delta: float) -> Epsilon:
     """Kept, because a ledger asks for the same sum again and again."""
     if not merged:
         return Epsilon(prv=0.0, rdp=0.0, delta=delta)
+    # Opacus brings torch along: a program that has nothing to account for does without its 300 MB.
+    from privacy.accounting.prv import prv_epsilon  # noqa: PLC0415
+    from privacy.accounting.rdp import rdp_epsilon  # noqa: PLC0415
+
     rdp = rdp_epsilon(merged, delta)
     return Epsilon(prv=prv_epsilon(merged, delta), rdp=rdp, delta=delta)
 

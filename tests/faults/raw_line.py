@@ -93,6 +93,15 @@ class RawLine:
             pass
         return bytes(heard)
 
+    def hear_some(self) -> bytes:
+        """What comes next, once anything does."""
+        return self._socket.recv(2**16)
+
     def statuses(self) -> list[int]:
         """Of all answers until the other side hangs up."""
-        return [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", self.hear())]
+        return statuses_in(self.hear())
+
+
+def statuses_in(heard: bytes) -> list[int]:
+    """Of all answers that begin in this."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", heard)]
