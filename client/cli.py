@@ -11,10 +11,10 @@ from client.audit.cli import app as audit_app
 from client.console.cli import app as console_app
 from client.control.cli import app as control_app
 from client.enrolment.cli import register as register_enrolment
-from client.operations.cli import MetricsPort
 from client.operations.cli import app as operations_app
 from client.plans.cli import app as plans_app
 from federation.exit_codes import ExitCode
+from federation.service_options import MetricsPort
 from federation.terminal import emit, stop_on_signals
 
 app = typer.Typer(no_args_is_help=True, help="Take part in a study without a radiograph leaving.")

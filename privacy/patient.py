@@ -3,10 +3,10 @@
 import hashlib
 import hmac
 import json
-import os
-import secrets
 import stat
 from pathlib import Path
+
+from privacy.secret_file import create_secret
 
 SECRET_BYTES = 32
 KEY_BYTES = 8
@@ -34,7 +34,7 @@ def load_or_create_secret(path: Path) -> bytes:
         SecretUnusable: the file has the wrong length, or others may read it.
     """
     if not path.exists():
-        _create_secret(path)
+        create_secret(path, SECRET_BYTES)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise SecretUnusable(
@@ -44,36 +44,6 @@ def load_or_create_secret(path: Path) -> bytes:
     if len(secret) != SECRET_BYTES:
         raise SecretUnusable(path, f"it holds {len(secret)} bytes instead of {SECRET_BYTES}")
     return secret
-
-
-def _create_secret(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.urandom(SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        _link_unless_present(draft, path)
-    finally:
-        draft.unlink()
-    _sync_folder(path.parent)
-
-
-def _link_unless_present(draft: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        return  # another process won the race; its secret is the hospital's secret
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def patient_key(secret: bytes, *, patient_id: str, issuer: str) -> int:

@@ -7,11 +7,11 @@ import typer
 
 import server.enrolment.cli
 from federation.exit_codes import ExitCode
+from federation.service_options import MetricsPort
 from federation.terminal import emit, program, say, shown, stop_on_signals
 from server.arguments import Json, State
 from server.console.cli import app as console_app
 from server.doctor.cli import app as doctor_app
-from server.operations.cli import MetricsPort
 from server.operations.cli import app as operations_app
 from server.plans.cli import app as plans_app
 from server.registry.cli import app as registry_app

@@ -86,15 +86,15 @@ def put(shelf: Shelf, parcel: Parcel, path: Path, start: int = 0, *, seconds: fl
     return Ticket(links=links, token=TOKEN, expires=int(time.time() + seconds))
 
 
-def beside(shelf: Shelf, tensors: Arrays, path: Path) -> Shipment:
+def beside(shelf: Shelf, tensors: Arrays, path: Path, transport: Transport = BESIDE) -> Shipment:
     """Tensors that have to be fetched."""
-    shipment = shipment_of_arrays(tensors, path)
+    shipment = shipment_of_arrays(tensors, path, transport)
     return replace(shipment, ticket=put(shelf, shipment.parcel, path, TensorFile(path).data_start))
 
 
-def shipment_of_arrays(tensors: Arrays, path: Path) -> Shipment:
+def shipment_of_arrays(tensors: Arrays, path: Path, transport: Transport = BESIDE) -> Shipment:
     digest = copy_tensors(path, tensors)
-    return shipment_of(TensorFile(path), BESIDE, digest=digest)
+    return shipment_of(TensorFile(path), transport, digest=digest)
 
 
 def step_to(
@@ -165,6 +165,29 @@ def test_tensors_are_fetched_shard_by_shard_through_a_line_that_breaks(
     shelf.faults.short = 2
     assert digest_arrays(receive(site, shipment, folder)) == digest_arrays(NEW)
     assert names(folder) == [file_of(NEW)]
+
+
+def test_the_digests_of_shards_that_were_checked_name_the_tensors_and_nothing_is_read_again(
+    site: SiteConfig,
+    folder: Path,
+    shelf: Shelf,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shipment = beside(shelf, NEW, tmp_path / "new", Transport(inline_bytes=0))
+    monkeypatch.setattr("client.receiving.digest_arrays", pytest.fail)
+    path = receive(site, shipment, folder).path
+    assert path.name == file_of(NEW)
+    assert digest_arrays(TensorFile(path)) == digest_arrays(NEW)
+
+
+def test_a_description_of_other_tensors_than_the_named_ones_is_refused_before_a_byte_is_asked_for(
+    site: SiteConfig, folder: Path, shelf: Shelf, tmp_path: Path
+) -> None:
+    shipment = beside(shelf, OLD, tmp_path / "old", Transport(inline_bytes=0))
+    wrong = replace(shipment, digest=digest_arrays(NEW))
+    assert refused(site, wrong, folder) == RefusalCode.STALE
+    assert (shelf.asked, names(folder)) == ([], [])
 
 
 def test_a_file_that_was_fetched_is_one_that_any_program_reads(
@@ -334,6 +357,8 @@ def live_once(number):
     lives = itertools.count(number, -1)
     os.fsync, os.replace, os.unlink = (mortal(f, lives) for f in (os.fsync, os.replace, os.unlink))
     os.fdatasync, os.ftruncate = mortal(os.fdatasync, lives), mortal(os.ftruncate, lives)
+    fetch._Received.begin = mortal(fetch._Received.begin, lives)
+    fetch._Received.cut = mortal(fetch._Received.cut, lives)
     fetch.write_all = mortal(fetch.write_all, lives)
     live(site_at(Path(server), int(port)), Path(folder, str(number)))
     os._exit(0)
@@ -394,4 +419,4 @@ def test_a_hospital_killed_anywhere_while_it_receives_holds_nothing_wrong_and_go
         live(site, folder)
         assert names(folder) == [f"{wanted[-1]}.safetensors"]
         assert digest_arrays(TensorFile(folder / f"{wanted[-1]}.safetensors")) == wanted[-1]
-    assert len(survivors) > 10
+    assert len(survivors) > 15

@@ -10,8 +10,9 @@ from federation.config import Transport
 from federation.messages import Shipment
 from federation.parcel import NotTheParcel
 from federation.shipment import inline_shipment, open_inline, shipment_of
-from model.arrays import WrongModelFile, digest_arrays
+from model.arrays import WrongModelFile, digest_arrays, shard_digests
 from model.tensor_file import TensorFile, copy_tensors
+from model.tensors import InMemory
 
 ARRAYS = {
     "b": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -25,6 +26,17 @@ def shipment(folder: Path, *, inline_bytes: int) -> Shipment:
     digest = copy_tensors(folder / "w", ARRAYS)
     transport = Transport(inline_bytes=inline_bytes, shard_values=5)
     return shipment_of(TensorFile(folder / "w"), transport, digest=digest)
+
+
+def test_known_digests_of_shards_describe_a_file_without_reading_it(tmp_path: Path) -> None:
+    tensors = {"w": np.arange(12, dtype=np.float32)}
+    digest = copy_tensors(tmp_path / "w", tensors)
+    file, beside = TensorFile(tmp_path / "w"), Transport(inline_bytes=0)
+    read = shipment_of(file, beside, digest=digest)
+    file.path.write_bytes(b"")
+    known = shipment_of(file, beside, digest=digest, shards=shard_digests(InMemory(tensors)))
+    assert known == read
+    assert known.parcel.tensors_digest == digest
 
 
 def test_arrays_come_out_as_they_went_in() -> None:

@@ -8,13 +8,11 @@ import base64
 import hashlib
 import hmac
 import json
-import os
-import secrets
 import time
 from pathlib import Path
 from typing import Literal
 
-from federation.files import make_private_folder, sync_folder
+from privacy.secret_file import create_secret
 
 Right = Literal["fetch", "leave"]
 
@@ -53,7 +51,7 @@ def load_key(state_path: Path) -> bytes:
     """
     path = state_path / KEY_NAME
     if not path.exists():
-        _make_key(path)
+        create_secret(path, KEY_BYTES)
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise KeyUnusable(path)
@@ -117,26 +115,3 @@ def _decode(text: str) -> bytes:
     if _encode(content) != text:
         raise ValueError("bits that mean nothing")
     return content
-
-
-def _make_key(path: Path) -> None:
-    make_private_folder(path.parent)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        _keep_first(draft, path)
-    finally:
-        draft.unlink()
-    sync_folder(path.parent)
-
-
-def _keep_first(draft: Path, path: Path) -> None:
-    """Put the draft in place unless another process was faster."""
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        return

@@ -6,21 +6,11 @@ from typing import Annotated
 
 import typer
 
+from federation.service_options import BackupFile, WithKeys, tell_backup
 from federation.terminal import emit, say, shown
 from server.arguments import Json, State
 
 app = typer.Typer()
-
-MetricsPort = Annotated[
-    int,
-    typer.Option(
-        "--metrics-port",
-        min=0,
-        max=65535,
-        envvar="FEDCXR_METRICS_PORT",
-        help="Port on 127.0.0.1 where Prometheus reads /metrics; 0 opens none.",
-    ),
-]
 
 
 class Format(StrEnum):
@@ -33,22 +23,16 @@ class Format(StrEnum):
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to write; an older one is replaced.")],
+    file: BackupFile,
     state: State,
-    with_keys: Annotated[
-        bool, typer.Option("--with-keys", help="Also the secret keys. Guard the file like them.")
-    ] = False,
+    with_keys: WithKeys = False,
     as_json: Json = False,
 ) -> None:
     """Write one file from which this coordinator can be had again; studies may be running."""
     from server.operations.backup import backup as write
 
     contents = write(state.resolve(), file, with_keys=with_keys)
-    facts = {"file": str(file), "files": len(contents.files), "left_out": contents.left_out}
-    lines = [f"{shown(file.resolve())}: {len(contents.files)} files, made {contents.made}"]
-    if contents.left_out:
-        lines.append(f"not in it, keep them apart: {', '.join(contents.left_out)} (or --with-keys)")
-    emit(facts, "\n".join(lines), as_json=as_json)
+    tell_backup(file, contents, as_json=as_json)
 
 
 @app.command()
