@@ -82,7 +82,9 @@ def test_a_service_is_watched_and_ends_in_time(name: str) -> None:
 
 
 def test_variables_in_the_environment_files_are_ones_that_the_program_reads() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "client").rglob("*.py"))
+    sides = (ROOT / "client", ROOT / "server", ROOT / "federation")
+    modules = (path for side in sides for path in side.rglob("*.py") if path.name != "layers.py")
+    source = "".join(path.read_text() for path in modules)
     for name in ("coordinator.env", "hospital.env"):
         for variable in re.findall(r"^#?(FEDCXR_\w+)=", (UNITS / name).read_text(), re.MULTILINE):
             assert f'"{variable}"' in source
