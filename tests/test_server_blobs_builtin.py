@@ -66,6 +66,25 @@ def test_what_was_left_is_brought_as_it_was_packed(
     np.testing.assert_array_equal(brought["w"], tensors["w"])
 
 
+def test_nothing_that_lay_there_before_the_machine_started_anew_counts(
+    tmp_path: Path, state: Path, parcel: Parcel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BuiltinStore(state)
+    store.open_box(SPACE, parcel)
+    leave_all(state, tmp_path, parcel)
+    torn = state / "blobs" / "boxes" / SPACE / "000001"
+    torn.write_bytes(bytes(torn.stat().st_size))  # what a power cut may leave of a file
+    monkeypatch.setattr("server.blobs.boxes.boot_id", lambda: "the next start")
+    assert store.arrived(SPACE, parcel) == frozenset()
+    assert Boxes(boxes_path(state)).expected(SPACE, 0) is None
+    with pytest.raises(ShardDamaged):
+        store.bring(SPACE, parcel, range(4))
+    store.open_box(SPACE, parcel)
+    assert not torn.exists()
+    leave_all(state, tmp_path, parcel)
+    assert store.arrived(SPACE, parcel) == {0, 1, 2, 3}
+
+
 def test_a_part_has_not_arrived_until_its_last_byte(
     tmp_path: Path, state: Path, parcel: Parcel
 ) -> None:

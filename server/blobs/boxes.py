@@ -1,7 +1,11 @@
 """Boxes on the disk: what hospitals may leave, what they have left, what of that is whole.
 
 A box says beforehand which shards it takes, so that nobody can fill the disk with anything else. A shard lies in it
-under its number once it is whole, verified and on the disk; before that, what came of it ends in ``.part``.
+under its number once it is whole and verified; before that, what came of it ends in ``.part``.
+
+Shards are used within the minute and dropped, and their hospital keeps them until the round is committed: nobody waits
+for the disk to have them. That outlives the death of every process. What may not outlive is the machine's own: so a box
+counts only until the machine starts anew, and its shards are left once more.
 """
 
 import json
@@ -9,7 +13,10 @@ import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+import psutil
 
 from federation.files import make_private_folder, sync_folder, write_file
 from server.blobs.names import check_space, shard_name
@@ -57,7 +64,7 @@ class Boxes:
 
     def open(self, space: str, *, sizes: Sequence[int], digests: Sequence[str]) -> None:
         """Take these shards from now on; what came of the same shards stays, what came of others goes."""
-        note = _note(sizes, digests)
+        note = _note(sizes, digests, boot_id())
         path = self.folder(check_space(space)) / NOTE_NAME
         if path.exists() and path.read_bytes() != note:
             self._put_away(path.parent)
@@ -66,14 +73,14 @@ class Boxes:
             sync_folder(self._folder)
 
     def expected(self, space: str, number: int) -> Expected | None:
-        """What the box takes under this number; None if it takes nothing there, or is closed."""
+        """What the box takes under this number; None if it takes nothing there, is closed, or counts no more."""
         folder = self.folder(space)
         try:
             note = json.loads((folder / NOTE_NAME).read_bytes())
         except FileNotFoundError:
             return None
         sizes, digests = note["sizes"], note["digests"]
-        if number >= len(sizes):
+        if number >= len(sizes) or note.get("boot") != boot_id():
             return None
         return Expected(folder=folder, number=number, size=sizes[number], digest=digests[number])
 
@@ -83,7 +90,7 @@ class Boxes:
         """Numbers of those of these shards that are whole and verified."""
         folder = self.folder(space)
         try:
-            if (folder / NOTE_NAME).read_bytes() != _note(sizes, digests):
+            if (folder / NOTE_NAME).read_bytes() != _note(sizes, digests, boot_id()):
                 return frozenset()
         except FileNotFoundError:
             return frozenset()
@@ -127,8 +134,17 @@ class Boxes:
         return sorted(self._folder.iterdir())
 
 
-def _note(sizes: Sequence[int], digests: Sequence[str]) -> bytes:
-    return json.dumps({"sizes": list(sizes), "digests": list(digests)}).encode()
+@cache
+def boot_id() -> str:
+    """Another word after every start of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        return str(int(psutil.boot_time()))
+
+
+def _note(sizes: Sequence[int], digests: Sequence[str], boot: str) -> bytes:
+    return json.dumps({"sizes": list(sizes), "digests": list(digests), "boot": boot}).encode()
 
 
 def boxes_path(state_path: Path) -> Path:

@@ -63,7 +63,7 @@ class Part:
         self.length = length
 
     def settle(self) -> bool:
-        """Whether the bytes are the shard; if so it is on the disk under its name, if not they are gone.
+        """Whether the bytes are the shard; if so it lies under its name, if not they are gone.
 
         Raises:
             FileNotFoundError: if the box was emptied or closed in the meantime.
@@ -72,8 +72,6 @@ class Part:
         if self._hash.hexdigest() != expected.digest:
             expected.part_path.unlink(missing_ok=True)
             return False
-        os.fsync(self._file.fileno())
-        # A power cut may undo the name, not the bytes: then `finish` gives it again.
         expected.part_path.rename(expected.path)
         return True
 
