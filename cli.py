@@ -52,6 +52,14 @@ app.add_typer(models, name="model")
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead of text.")]
 
 
+def _tell_version(wanted: bool) -> None:  # noqa: FBT001  typer's signature
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"fedcxr {version('fedcxr')}")
+        raise typer.Exit
+
+
 @app.callback()
 def over_files(
     setting: Annotated[
@@ -62,6 +70,10 @@ def over_files(
             help="For this command alone, put a value over the one in the profile or study; repeat for more.",
         ),
     ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the release."),
+    ] = False,
 ) -> None:
     """Hospitals train one generative model of chest radiographs together; no radiograph leaves any of them."""
     if setting:

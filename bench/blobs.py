@@ -28,6 +28,7 @@ from typing import Self
 import psutil
 
 from federation.certificates import Certificate, issue_certificate, make_authority
+from federation.node_keys import make_node_key, publish_public_key
 from federation.processes import free_port
 from server.blobs.boxes import Boxes, boxes_path
 from server.blobs.names import shard_link
@@ -37,6 +38,7 @@ from server.blobs.tickets import load_key, sign_token
 SHARD_BYTES = 2**24
 PIECE_BYTES = 2**20
 HOUR = 3600
+SITE = "a"
 FORK = multiprocessing.get_context("fork")
 
 
@@ -57,7 +59,7 @@ class Gateway:
         """What opens a space."""
         expires = int(time.time()) + HOUR
         key = load_key(self.state_path)
-        token = sign_token(key, space=space, right=right, expires=expires)  # type: ignore[arg-type]
+        token = sign_token(key, site=SITE, space=space, right=right, expires=expires)  # type: ignore[arg-type]
         return {"Authorization": f"Bearer {token}"}
 
 
@@ -65,6 +67,7 @@ class Gateway:
 def running_gateway(folder: Path) -> Iterator[Gateway]:
     """A gateway process in front of nothing."""
     tls = _certificate(folder)
+    publish_public_key(make_node_key(folder / "hospital", SITE), folder / "roster" / f"{SITE}.pub")
     port = free_port()
     arguments = (
         *(sys.executable, "-m", "server.gateway", "--host", "127.0.0.1", "--port", str(port)),

@@ -12,14 +12,16 @@ from flwr.clientapp import ClientApp
 from client.config import SiteConfig, load_site
 from client.control.gate import why_closed
 from client.delivery import deliver
+from client.evidence.witness import take_witness, with_head
 from client.plans.gate import why_not, why_not_delivered
-from client.refused import disk_refusal
+from client.refused import NotTaken, disk_refusal
 from client.rounds import answer
 from client.statistics import answer_counts
 from federation.event_log import log_events
 from federation.logs import configure_logging
 from federation.messages import Refusal, RefusalCode
 from federation.processes import die_with_parent
+from federation.strict_yaml import ConfigError
 from federation.wire.counts import pack_counts, unpack_counts_request
 from federation.wire.deliveries import pack_delivery, unpack_delivery_request
 from federation.wire.header import ProtocolMismatch
@@ -40,6 +42,8 @@ def seal_errors(
         return call_next(message, context)
     except ProtocolMismatch as err:
         refusal = Refusal(code=RefusalCode.PROTOCOL, reason=str(err))
+    except NotTaken as err:
+        refusal = err.refusal
     except Exception as err:
         reference = uuid.uuid4().hex[:8]
         logger.exception("answer failed, reference %s", reference)
@@ -56,9 +60,10 @@ def train(message: Message, context: Context) -> Message:
     """Answer one instruction with one update, or with the reason for none."""
     die_with_parent()
     site, instruction = opened(context), unpack_instruction(message.content)
+    take_witness(site, instruction)
     closed = why_closed(site, instruction.study_digest)
     reply = closed or why_not(site, instruction) or answer(site, instruction)
-    return Message(pack_answer(reply), reply_to=message)
+    return Message(pack_answer(with_head(site, reply)), reply_to=message)
 
 
 @app.query("deliver")
@@ -89,8 +94,17 @@ def name(message: Message, context: Context) -> Message:
 
 
 def opened(context: Context) -> SiteConfig:
-    """The profile that this process works for, and its log of events."""
-    site = load_site(site_path(context))
+    """The profile that this process works for, and its log of events.
+
+    Raises:
+        NotTaken: the profile cannot be used as it is now.
+    """
+    try:
+        site = load_site(site_path(context))
+    except ConfigError as err:
+        logger.warning("nothing is answered: %s", err)
+        reason = "the hospital's profile cannot be used as it is now: its data manager types `fedcxr doctor`"
+        raise NotTaken(RefusalCode.PAUSED, reason) from err
     log_events(site.state_path / "logs", side="hospital", site=site.site_name)
     return site
 

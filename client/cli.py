@@ -10,6 +10,7 @@ from client.arguments import Json, Site
 from client.audit.cli import app as audit_app
 from client.console.cli import app as console_app
 from client.control.cli import app as control_app
+from client.doctor.cli import app as doctor_app
 from client.enrolment.cli import register as register_enrolment
 from client.operations.cli import app as operations_app
 from client.plans.cli import app as plans_app
@@ -25,6 +26,7 @@ app.add_typer(console_app)
 app.add_typer(control_app)
 app.add_typer(operations_app)
 app.add_typer(audit_app, name="audit")
+app.add_typer(doctor_app)  # also `fedcxr doctor`; every other command of a hospital is found here
 
 
 @app.command()

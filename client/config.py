@@ -59,6 +59,8 @@ class Peer:
     ae_title: AeTitle
     host: str
     """Address it sends from."""
+    port: Port | None = None
+    """Where it listens for DICOM itself, for `fedcxr doctor` to ask whether it is there; None: it is not asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

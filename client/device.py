@@ -6,7 +6,20 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from client.control.limits import GPU_MEMORY_VARIABLE
+from client.control.limits import GPU_MEMORY_VARIABLE, Limits
+from client.refused import NotTaken
+from federation.messages import RefusalCode
+
+
+class GpuAbsent(NotTaken):
+    """The profile names GPUs that are not there."""
+
+    def __init__(self, *, named: tuple[int, ...], found: int) -> None:
+        super().__init__(
+            RefusalCode.STUDY,
+            f"limits.gpus in the hospital's profile names {len(named)} GPU(s) ({', '.join(map(str, named))}), and the "
+            f"program sees {found}: its data manager corrects limits.gpus, or whoever keeps that machine types nvidia-smi",
+        )
 
 
 def best_device() -> torch.device:
@@ -15,6 +28,18 @@ def best_device() -> torch.device:
         return torch.device("cpu")
     share_gpus()
     return torch.device("cuda")
+
+
+def require_gpus(limits: Limits) -> None:
+    """See that every GPU is there that the hospital wants its training on, rather than train slowly elsewhere.
+
+    Raises:
+        GpuAbsent: one is not.
+    """
+    named = limits.gpus or ()
+    found = torch.cuda.device_count() if named else 0
+    if found < len(named):
+        raise GpuAbsent(named=named, found=found)
 
 
 def share_gpus() -> None:

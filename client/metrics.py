@@ -13,7 +13,7 @@ from client.evidence.log import Entry, LogUnreadable, entries
 from client.node_status import NodeStatus, read_status
 from client.privacy_policy import load_policy
 from client.supernode import STATUS_NAME, NodeState, node_state
-from federation.metrics import certificate_metrics, gauge, machine_metrics, number
+from federation.metrics import certificate_metrics, counter, gauge, machine_metrics, number
 from privacy.ledger.book import LedgerUnreadable
 from privacy.ledger.chain import ChainDamaged
 from privacy.ledger.verification import read_statement
@@ -59,7 +59,7 @@ def _evidence(site: SiteConfig) -> Iterator[Metric]:
         sound = 0.0
     yield number("evidence_readable", "1 while the audit log is whole.", sound)
     counts: Counter[tuple[str, ...]] = Counter((str(entry.event),) for entry in log)
-    yield gauge("events", "Entries of the audit log.", counts, ("event",))
+    yield counter("events", "Entries of the audit log.", counts, ("event",))
     last: dict[tuple[str, ...], float] = {
         (str(entry.event),): float(entry.seconds) for entry in log
     }

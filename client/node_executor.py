@@ -11,20 +11,29 @@ import importlib
 import json
 import logging
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn, TextIO
 
 from client.flower_names import replace_name
+from federation.bells import LOOK_SECONDS, TASKS, Bells, bells_of
 from federation.processes import die_with_parent
 
 logger = logging.getLogger("client.node_executor")
 
 PRELOADED = ("flwr.supernode.runtime.run_clientapp", "client.app")
+PRELOADED_AT_LEISURE = "client.private_training"
+"""Takes as long again, and not every study is private: loaded when nobody has asked for anything for a while."""
+LEISURE_SECONDS = 20.0
+TASK_POLL_SECONDS = 2.0
+"""Between two looks for a task where no bell rings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,34 +45,39 @@ class Task:
     ca_path: str
 
 
-def open_nursery() -> TextIO:
-    """Start the nursery; returns where tasks for it are written, one a line."""
+def open_nursery(state_path: Path) -> TextIO:
+    """Start the nursery of the hospital in this state folder; returns where tasks for it are written, one a line."""
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.close(writing)
         die_with_parent()
-        _end_with(lambda: _tend_nursery(reading))
+        _end_with(lambda: _tend_nursery(reading, state_path))
     os.close(reading)
     return os.fdopen(writing, "w")
 
 
-def _tend_nursery(reading: int) -> None:
+def _tend_nursery(reading: int, state_path: Path) -> None:
     """Load everything, then fork once per line until nobody is left to write."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries finished tasks
     for name in PRELOADED:
         importlib.import_module(name)
     with os.fdopen(reading) as lines:
+        if not select.select([lines], [], [], LEISURE_SECONDS)[0]:
+            importlib.import_module(PRELOADED_AT_LEISURE)
         for line in lines:
             if os.fork() == 0:
                 os.close(reading)
-                _end_with(partial(_run_task, Task(**json.loads(line))))
+                _end_with(partial(_run_task, Task(**json.loads(line)), state_path))
 
 
-def _run_task(task: Task) -> None:
-    """Serve one message as Flower's own program would."""
+def _run_task(task: Task, state_path: Path) -> None:
+    """Serve one message as Flower's own program would, with what the hospital gives of its machine now."""
     from flwr.supernode.runtime.run_clientapp import run_clientapp  # noqa: PLC0415  loaded by then
 
+    from client.control.limits import Limits, keep_to, limits_in_force  # noqa: PLC0415
+
     die_with_parent()
+    keep_to(limits_in_force(state_path) or Limits())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     run_clientapp(
         runtime_api_address=task.runtime_api_address,
@@ -115,15 +129,30 @@ def use_nursery(nursery: TextIO) -> None:
     replace_name(SubprocessExecutor, "launch", lambda _: launch)
 
 
+def wait_for_the_bell(bells: Bells) -> None:
+    """Have Flower's executor look for a task when the node has fetched a message, and now and then in any case."""
+    module = importlib.import_module("flwr.supercore.superexec.run_superexec")
+    stood = bells.rung(TASKS)
+
+    def sleep(_: float) -> None:
+        nonlocal stood
+        end = time.monotonic() + TASK_POLL_SECONDS
+        while bells.rung(TASKS) == stood and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+        stood = bells.rung(TASKS)  # before the look for a task
+
+    replace_name(module, "time", lambda _: SimpleNamespace(sleep=sleep))
+
+
 def main() -> None:
     """Open the nursery while this process is still empty, then become Flower's SuperExec."""
     die_with_parent()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--niceness", required=True, type=int)
+    parser.add_argument("--state", required=True, type=Path, dest="state_path")
     options, flower_arguments = parser.parse_known_args()
     sys.argv = ["flower-superexec", *flower_arguments]
-    os.nice(options.niceness)  # the nursery's, and all training's
-    use_nursery(open_nursery())
+    use_nursery(open_nursery(options.state_path))
+    wait_for_the_bell(bells_of(options.state_path))
     importlib.import_module("flwr.supercore.cli").flower_superexec()
 
 

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import importlib
 import io
-import json
 import logging
 import os
 import shutil
@@ -35,13 +34,13 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from client.control.gate import Gate
 from client.control.last_door import end_node, guard_last_door
-from client.control.limits import Limits
 from client.control.node_pace import keep_pace
 from client.control.watch import watching
 from client.enrolment.presenting import present_certificate
 from client.enrolment.trust import status_of_answer, status_of_failure
 from client.flower_names import replace_name
 from client.node_status import NodeStatus, write_status
+from federation.bells import TASKS, Bells, bells_of
 from federation.bundle import BUNDLE_ID, bundle_version
 from federation.enrolment import CERTIFICATE_NAME
 from federation.files import write_file
@@ -54,8 +53,8 @@ LOOP_ENDED = 70
 UNTRUSTED = 76
 """Exit code when the coordinator's certificate does not fit: the file may be replaced meanwhile."""
 MAX_PAUSE_SECONDS = 8.0
-POLL_SECONDS = 1.0
-"""Pause between two questions for work; Flower's own is 3 s."""
+POLL_SECONDS = 0.25
+"""Pause between two questions for work, each of which the coordinator answers when there is some, or after 10 s."""
 UNTRUSTED_PAUSE_SECONDS = 5.0
 
 Activate = Callable[[FleetHttpClient, ActivateNodeRequest], ActivateNodeResponse]
@@ -211,14 +210,24 @@ def _status_of(error: httpx.HTTPError) -> NodeStatus:
     return status_of_failure(error) or NodeStatus.UNREACHABLE
 
 
-def ask_sooner() -> None:
-    """Shorten the pause between two questions for work."""
+def ask_sooner(bells: Bells) -> None:
+    """Shorten the pause between two questions for work, and ring when there is some."""
 
     def sleep(seconds: float) -> None:
         time.sleep(min(seconds, POLL_SECONDS))
 
+    def ringing(original: Callable[..., int | None]) -> Callable[..., int | None]:
+        def pull_and_store_message(**arguments: object) -> int | None:
+            run_id = original(**arguments)
+            if run_id is not None:
+                bells.ring(TASKS)
+            return run_id
+
+        return pull_and_store_message
+
     loop = importlib.import_module("flwr.supernode.start_client_internal")
     replace_name(loop, "time", lambda _: SimpleNamespace(sleep=sleep))
+    replace_name(loop, "_pull_and_store_message", ringing)
 
 
 def run(flower_arguments: list[str]) -> NoReturn:
@@ -253,18 +262,16 @@ def main() -> NoReturn:
     parser.add_argument("--status", required=True, type=Path, dest="status_path")
     parser.add_argument("--node-id", required=True, type=Path, dest="node_id_path")
     parser.add_argument("--state", required=True, type=Path, dest="state_path")
-    parser.add_argument("--limits", required=True)
     options, flower_arguments = parser.parse_known_args()
     _log_own_lines()
     write_status(options.status_path, NodeStatus.STARTING)
     pin_bundle(Path(os.environ["FLWR_HOME"]), options.bundle_digest)
     keep_heart_beating(options.status_path)
     wait_for_admission(options.status_path, options.node_id_path)
-    ask_sooner()
+    ask_sooner(bells_of(options.state_path))
     present_certificate(options.status_path.with_name(CERTIFICATE_NAME), options.status_path)
-    limits = Limits(**json.loads(options.limits))
-    keep_pace(limits)
-    door = guard_last_door(Gate(state_path=options.state_path, quiet_hours=limits.quiet))
+    keep_pace(options.state_path)
+    door = guard_last_door(Gate(state_path=options.state_path))
     with watching(door.is_to_be_cut, end_node):
         run(flower_arguments)
 

@@ -41,8 +41,8 @@ SENTENCES = {
         "certificate"
     ),
     NodeStatus.COORDINATOR_EXPIRED: (
-        "waiting: the coordinator's certificate has expired: the coordinator has to restart `fedcxr coordinator up`, which "
-        "renews it; if this machine's clock is wrong, set it"
+        "waiting: the coordinator's certificate has expired: the coordinator has to type `fedcxr coordinator doctor`, for "
+        "`up` renews it by itself; if this machine's clock is wrong, set it"
     ),
     NodeStatus.COORDINATOR_NOT_YET_VALID: (
         "waiting: the coordinator's certificate is not valid yet by this machine's clock: compare it with UTC and set it; "

@@ -14,6 +14,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from client.config import SiteConfig
+from client.evidence.ledger_heads import missing_heads
+from client.evidence.log import LogUnreadable, entries
 from client.privacy_policy import (
     PrivacyPolicy,
     ledger_of,
@@ -29,7 +31,7 @@ from federation.privacy_terms import PrivacyTerms
 from federation.stages import FullStage, LoraStage
 from federation.strict_yaml import ConfigError
 from privacy.ledger.book import LedgerUnreadable, OtherLedger
-from privacy.ledger.chain import ChainDamaged, Head
+from privacy.ledger.chain import Chain, ChainDamaged, Head, read_chain
 from privacy.ledger.chain_writer import ChainDisturbed, ChainInUse
 from privacy.ledger.ledger import AlreadyReleased, BudgetExhausted, Ledger, round_key
 from privacy.ledger.witness import LedgerRolledBack, ReceiptInvalid
@@ -118,6 +120,21 @@ class PrivateRound:
         if not first.exists():
             write_file(first, given.encode())
 
+    def require_newest_ledger(self, state_path: Path) -> None:
+        """Check the ledger against what the hospital's own log says of it, before anybody else is believed.
+
+        Raises:
+            NotTaken: it is an older one, or one of the two cannot be trusted.
+        """
+        path = self._policy.ledger_path
+        try:
+            chain = read_chain(path) if path.exists() else Chain()
+            said = entries(state_path)
+        except (ChainDamaged, LogUnreadable) as err:
+            raise _untrusted(err) from err
+        for problem in missing_heads(said, chain, data_set=self._policy.data_set):
+            raise _untrusted(problem)
+
     def reserve(self, num_patients: int) -> Head:
         """Charge the round before the first gradient; the ledger's head after that.
 
@@ -164,12 +181,16 @@ def opened(policy: PrivacyPolicy) -> Iterator[Ledger]:
         reason = "the hospital has answered this round before, and an answer is made only once"
         raise NotTaken(RefusalCode.REPLAY, reason) from err
     except UNUSABLE as err:
-        logger.warning("%s", err)
-        reason = (
-            "the hospital's privacy ledger cannot be trusted: its data-protection officer types `fedcxr hospital "
-            "ledger --verify`"
-        )
-        raise NotTaken(RefusalCode.LEDGER, reason) from err
+        raise _untrusted(err) from err
+
+
+def _untrusted(why: object) -> NotTaken:
+    logger.warning("%s", why)
+    reason = (
+        "the hospital's privacy ledger cannot be trusted: its data-protection officer types `fedcxr hospital ledger "
+        "--verify` and `fedcxr hospital audit verify`"
+    )
+    return NotTaken(RefusalCode.LEDGER, reason)
 
 
 def private_round(

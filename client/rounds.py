@@ -13,7 +13,7 @@ from client.config import SiteConfig
 from client.control.gate import gate_of
 from client.control.interrupting import interruptible
 from client.control.quota import require_room
-from client.device import best_device
+from client.device import best_device, require_gpus
 from client.evidence.recording import change_made, plan_of, round_asked, round_refused, signed
 from client.kept import Asked, Finished, KeptRounds, study_folder, write_finished
 from client.leaving import let_leave
@@ -24,7 +24,6 @@ from client.parallel.job import Job, Outcome
 from client.parallel.launch import train_together
 from client.preparation import prepare
 from client.private_round import PrivateRound, allow, policy_of, private_round
-from client.private_training import train_privately
 from client.refused import NotTaken
 from client.task import Start, Task, check, earlier_optimizer_state, earlier_residual, start_of
 from client.training import train_locally
@@ -66,11 +65,13 @@ def finished_update(site: SiteConfig, task: Task, kept: KeptRounds) -> Finished:
     allow(policy, task.stage, base_digest=instruction.base_digest)
     private = private_round(policy, task.stage, digest=task.digest, number=task.number)
     if private is not None:
+        private.require_newest_ledger(site.state_path)
         private.take_receipt(instruction, kept.folder, site_name=site.site_name)
     kept.forget_changes_before(task.number)
     finished = kept.find(task.number, instruction.weights.digest)
     if finished is None:
         require_room(site, instruction, kept.received)
+        require_gpus(site.limits)
         with interruptible(gate_of(site), task.digest):
             finished = train(site, task, kept, private)
     change_made(site, instruction, finished)
@@ -115,6 +116,8 @@ def train_in_private(
     private: PrivateRound,
 ) -> Finished:
     """Train for one round with differential privacy; what follows from single patients stays."""
+    from client.private_training import train_privately  # noqa: PLC0415  Opacus loads for seconds
+
     if site.training.processes > 1:
         reason = "private training runs in one process: the hospital's data manager sets training.processes to 1"
         raise NotTaken(RefusalCode.STUDY, reason)

@@ -10,20 +10,25 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from client.config import SiteConfig
+from client.control.following import Following, following
 from client.control.gate import STOPPED, Gate, gate_of
-from client.control.limits import GPU_MEMORY_VARIABLE, Limits
 from client.control.running import LOCK_NAME, StopOrder, tell_running
 from client.enrolment.renewal import renewing
 from client.evidence.log import Event, account, note
 from client.node_status import SENTENCES, NodeStatus, read_status, write_status
 from client.transfer.proxy import proxy_environment
 from federation.bundle import bundle_digest
-from federation.certificates import Certificate, issue_certificate, make_authority
+from federation.certificates import (
+    AUTHORITY_LIFE,
+    Certificate,
+    issue_certificate,
+    make_authority,
+)
 from federation.files import hold_lock, is_locked, make_private_folder, write_file
 from federation.node_keys import NodeKey, make_node_key, publish_public_key
 from federation.processes import Program, Supervisor, flower_environment, free_port
@@ -31,8 +36,6 @@ from federation.systemd import ServiceManager, service_manager
 
 STATUS_NAME = "node.status"
 TEND_SECONDS = 0.25
-TASK_POLL_SECONDS = 0.25
-"""Pause of SuperExec between two looks for a task."""
 ORDERED_STOP_SECONDS = 3.0
 """That processes get to sign off when the hospital's people stop it; nothing of an answer leaves meanwhile."""
 
@@ -83,9 +86,13 @@ def serve(
         end = _End(signal=stop, order=StopOrder(state), manager=service_manager())
         if _await_leave(end, on_state) and _await_certificate(site.ca_path, end, on_state):
             note(state, Event.NODE_STARTED, actor=account())
-            with renewing(site), Supervisor() as supervisor:
+            with (
+                following(site, plan.site_path) as profile,
+                renewing(site),
+                Supervisor() as supervisor,
+            ):
                 supervisor.start("supernode", _supernode(plan))
-                _keep_running(plan, supervisor, end, on_state)
+                _keep_running(plan, supervisor, end, on_state, profile)
                 if end.order.has_come():
                     supervisor.stop(patience_seconds=ORDERED_STOP_SECONDS)
             note(state, Event.NODE_STOPPED, actor=account())
@@ -145,6 +152,7 @@ def _prepare(site: SiteConfig, site_path: Path, state: Path) -> _Plan:
     if site.public_key_path:
         publish_public_key(key, site.public_key_path)
     authority = make_authority(state / "tls")
+    names = ("localhost", "127.0.0.1")
     secret_path = state / "superexec.secret"
     write_file(secret_path, secrets.token_hex(32).encode())
     return _Plan(
@@ -153,7 +161,7 @@ def _prepare(site: SiteConfig, site_path: Path, state: Path) -> _Plan:
         state=state,
         port=free_port(),
         key=key,
-        tls=issue_certificate(state / "tls", authority, ("localhost", "127.0.0.1")),
+        tls=issue_certificate(state / "tls", authority, names, life=AUTHORITY_LIFE),
         secret_path=secret_path,
     )
 
@@ -169,12 +177,17 @@ def _await_certificate(ca_path: Path, end: _End, on_state: Callable[[str], None]
 
 
 def _keep_running(
-    plan: _Plan, supervisor: Supervisor, end: _End, on_state: Callable[[str], None]
+    plan: _Plan,
+    supervisor: Supervisor,
+    end: _End,
+    on_state: Callable[[str], None],
+    profile: Following,
 ) -> None:
     """Tend the processes; SuperExec starts once the node answers, that is, has a status of its own."""
     told, groups, gate = "", set[int](), gate_of(plan.site)
     while not end.await_briefly():
         supervisor.tend()
+        profile.look()
         status = read_status(plan.state / STATUS_NAME)
         if status is not NodeStatus.STARTING and "superexec" not in supervisor.states():
             supervisor.start("superexec", _superexec(plan))
@@ -193,7 +206,7 @@ def _supernode(plan: _Plan) -> Program:
         *(sys.executable, "-m", "client.node_launcher"),
         *("--bundle-digest", bundle_digest()),
         *("--status", str(plan.state / STATUS_NAME), "--node-id", str(plan.state / "node.id")),
-        *("--state", str(plan.state), "--limits", json.dumps(asdict(plan.site.limits))),
+        *("--state", str(plan.state)),
         *("--superlink", plan.site.coordinator, "--root-certificates", str(plan.site.ca_path)),
         *("--auth-supernode-private-key", str(plan.key.private_path)),
         *("--host", "127.0.0.1", "--port", str(plan.port), "--isolation", "process"),
@@ -208,7 +221,7 @@ def _supernode(plan: _Plan) -> Program:
 def _superexec(plan: _Plan) -> Program:
     arguments = (
         *(sys.executable, "-m", "client.node_executor"),
-        *("--niceness", str(plan.site.limits.niceness)),
+        *("--state", str(plan.state)),
         *("--runtime-api-address", f"127.0.0.1:{plan.port}"),
         *("--root-certificates", str(plan.tls.ca_path)),
         *("--superexec-auth-secret-file", str(plan.secret_path)),
@@ -219,19 +232,9 @@ def _superexec(plan: _Plan) -> Program:
         "superexec",
         arguments,
         {
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(TASK_POLL_SECONDS),
             "OMP_NUM_THREADS": str(plan.site.num_threads),
-            **_gpu_variables(plan.site.limits),
         },
     )
-
-
-def _gpu_variables(limits: Limits) -> dict[str, str]:
-    """What hides GPUs, and a part of their memory, from everything that trains."""
-    variables = {} if limits.gpu_memory == 1 else {GPU_MEMORY_VARIABLE: str(limits.gpu_memory)}
-    if limits.gpus is not None:
-        variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, limits.gpus))
-    return variables
 
 
 def _program(

@@ -242,6 +242,8 @@ def _write_archive(file: io.BufferedIOBase, contents: Contents, draft: Draft) ->
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    if not path.is_file():
+        raise BackupUnusable(path, "is no file")
     try:
         with tarfile.open(path, mode="r|") as archive:
             yield archive

@@ -5,6 +5,7 @@ every call, beside Flower's own signature, which proves that it holds the key.
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,10 +21,13 @@ from federation.strict_yaml import STRICT
 VERSION = 1
 """Of the requests and answers below."""
 CA_PATH, JOIN_PATH, RENEW_PATH = "/enrol/ca", "/enrol/join", "/enrol/renew"
+"""At the first: the coordinator's authorities, the present one first, then what each said for the next."""
 KEY_HEADER = "flwr-public-key"
 """Flower's: a node's public key, PEM in base64."""
 CERTIFICATE_HEADER = "x-fedcxr-certificate"
 """A hospital's certificate, DER in base64."""
+REFUSAL_HEADER = "fedcxr-refusal"
+"""In an answer of the public port: why it is no."""
 CERTIFICATE_NAME = "node.crt"
 """Beside ``node.key`` in a hospital's state folder."""
 MAX_BODY_BYTES = 2**16
@@ -97,13 +101,17 @@ class Enrolled:
 
 
 def why_refused(
-    certificate: x509.Certificate, *, issuer: x509.Certificate, public_key: bytes, now: datetime
+    certificate: x509.Certificate,
+    *,
+    issuers: Sequence[x509.Certificate],
+    public_key: bytes,
+    now: datetime,
 ) -> Refused | None:
     """Why a certificate is not in force for the holder of this key (PEM) at this moment; None: it is.
 
     Its name, and whether it was taken back, are for who keeps the roster to say.
     """
-    if not _is_issued_to_a_site(certificate, issuer):
+    if not any(_is_issued_to_a_site(certificate, issuer) for issuer in issuers):
         return Refused.WRONG_AUTHORITY
     if now < certificate.not_valid_before_utc:
         return Refused.NOT_YET_VALID

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from federation.log_witness import LogWitness, SignedHead
 from federation.parcel import Parcel
 from federation.plan import SignedPlan
 from federation.statistics import Pair
@@ -69,6 +70,8 @@ class Instruction:
     """The key that signs receipts: Ed25519, 64 hexadecimal digits."""
     plan: SignedPlan | None = None
     """What the hospital has to have approved before anything else is looked at; None is refused."""
+    log_witness: LogWitness | None = None
+    """The last that the coordinator saw of this hospital's log of evidence, signed; None before the first."""
 
     @property
     def study_digest(self) -> str:
@@ -110,6 +113,8 @@ class Update:
     """With privacy: the hospital's ledger after this round was reserved in it."""
     signature: str = ""
     """By the key of the hospital's node, to all of this and to its plan (`update_signature`); empty until it is sent."""
+    log: SignedHead | None = None
+    """The hospital's log of evidence as it was when this was sent; None where it cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,6 +186,8 @@ class Refusal:
 
     code: RefusalCode
     reason: str
+    log: SignedHead | None = None
+    """As for an update."""
 
 
 Answer = Update | Refusal

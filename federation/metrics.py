@@ -17,7 +17,7 @@ from typing import Protocol
 import psutil
 from cryptography import x509
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from federation.bundle import bundle_version
 
@@ -50,7 +50,7 @@ def text_of(collector: Collector) -> str:
 def facts_of(collector: Collector) -> dict[str, object]:
     """Everything once, for a program: a list of values with their labels for each name."""
     return {
-        metric.name: [{**sample.labels, "value": sample.value} for sample in metric.samples]
+        _full_name(metric): [{**sample.labels, "value": sample.value} for sample in metric.samples]
         for metric in collector.collect()
     }
 
@@ -83,10 +83,14 @@ def gauge(
     name: str, what: str, values: Mapping[tuple[str, ...], float], labels: tuple[str, ...]
 ) -> Metric:
     """One metric with a value for each combination of labels."""
-    family = GaugeMetricFamily(PREFIX + name, what, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family
+    return _filled(GaugeMetricFamily(PREFIX + name, what, labels=labels), values)
+
+
+def counter(
+    name: str, what: str, values: Mapping[tuple[str, ...], float], labels: tuple[str, ...]
+) -> Metric:
+    """One metric whose values only grow; ``_total`` is put behind its name."""
+    return _filled(CounterMetricFamily(PREFIX + name, what, labels=labels), values)
 
 
 def number(name: str, what: str, value: float) -> Metric:
@@ -113,6 +117,19 @@ def certificate_metrics(certificates: Mapping[str, Path]) -> Metric:
             left[name,] = (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds()
     what = "Seconds until a certificate expires; below 0 it has."
     return gauge("certificate_expiry_seconds", what, left, ("certificate",))
+
+
+def _filled(
+    family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[tuple[str, ...], float]
+) -> Metric:
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _full_name(metric: Metric) -> str:
+    """As Prometheus reads it."""
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
 
 
 def _resident_bytes(pid: int) -> float:

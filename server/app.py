@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from federation.bells import Bells, bells_of
 from federation.event_log import log_events
 from federation.files import make_private_folder
 from federation.logs import configure_logging
@@ -18,6 +19,7 @@ from server.census import ask_for_counts
 from server.countersign import Countersign, witness_key
 from server.drawing import start_apart
 from server.environment import STATE_VARIABLE
+from server.evidence.witnesses import witnesses_of
 from server.export import export_models
 from server.hospitals import Hospitals
 from server.mailbox import Mailbox
@@ -44,7 +46,7 @@ def main(grid: Grid, context: Context) -> None:
     log_events(state / "logs", side="coordinator", study=digest[:12])
     try:
         if context.run_config["task"] == TASK:
-            take_census(statistics_folder(state, digest), grid)
+            take_census(statistics_folder(state, digest), grid, bells_of(state))
         else:
             store = find_study(state, digest)
             conduct(store, grid, witness_key(state), supplies_of(state))
@@ -79,8 +81,10 @@ def conduct(
             countersign=Countersign(store=store, key=key),
             blobs=supplies.blobs,
             max_scratch=supplies.max_scratch,
+            bells=supplies.bells,
             plan=signed_plan(store),
             signer=signers_of(store.folder.parent.parent),
+            witnesses=witnesses_of(store.folder.parent.parent),
         )
         try:
             state = run_study(store, hospitals, start_apart)
@@ -102,11 +106,11 @@ def stop_for_room(store: StudyStore, err: NoRoom) -> None:
     store.set_fact("stopped", str(err))
 
 
-def take_census(folder: Path, grid: Grid) -> None:
+def take_census(folder: Path, grid: Grid, bells: Bells | None = None) -> None:
     """Ask every hospital the question in a folder, and put the answers beside it."""
     question = read_question(folder)
     answers = ask_for_counts(
-        Mailbox(grid=grid, kind="query.counts"),
+        Mailbox(grid=grid, kind="query.counts", bells=bells),
         question.request,
         sites=frozenset(question.sites),
         wait_seconds=question.wait_seconds,

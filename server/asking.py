@@ -10,7 +10,7 @@ from federation.config import RoundRules
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from federation.wire.header import ProtocolMismatch, Unreadable
 from federation.wire.rounds import pack_instruction, unpack_answer
-from server.mailbox import NOT_NOW, Mailbox, Node, pause_seconds
+from server.mailbox import NOT_NOW, Mailbox, Node
 from server.rounds import Answered, Asked, Event, NotNow
 
 NOT_NOW_SECONDS = 20.0
@@ -48,12 +48,13 @@ def conduct(talk: Conversation, address: Address) -> Iterator[Event]:
         for site in sorted(online.keys() - talk.settled.keys()):
             if mail.is_due(online[site]):
                 yield _send(talk, online[site], address)
+        mail.ring()
         for site in sorted(mail.waiting.keys() & online.keys()):
             answer = _hear(talk, site)
             if answer is not None:
                 yield _take(talk, online[site], answer)
         _note_time(talk, online)
-        time.sleep(pause_seconds(len(mail.waiting)))
+        mail.rest()
     yield from _unsettled(talk)
 
 

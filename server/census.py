@@ -7,7 +7,7 @@ from flwr.app import Message
 from federation.messages import CountsAnswer, CountsRequest, Refusal, RefusalCode
 from federation.wire.counts import pack_counts_request, unpack_counts
 from federation.wire.header import ProtocolMismatch, Unreadable
-from server.mailbox import Mailbox, pause_seconds
+from server.mailbox import Mailbox
 
 ABSENT_SECONDS = 10.0
 """Time that a hospital which is not connected gets to come back."""
@@ -33,6 +33,7 @@ def ask_for_counts(
         for site in sorted(online.keys() - settled.keys()):
             if mail.is_due(online[site]):
                 mail.send(online[site], pack_counts_request(request), seconds_left=left)
+        mail.ring()
         for site in sorted(mail.waiting.keys() & online.keys()):
             answer = _hear(mail, site, request)
             if answer is not None:
@@ -42,7 +43,7 @@ def ask_for_counts(
         is_late = time.monotonic() - started > ABSENT_SECONDS
         if left <= 0 or (is_late and not unsettled & online.keys()) or not unsettled:
             return settled | {site: _no_answer(site, mail) for site in unsettled}
-        time.sleep(pause_seconds(len(mail.waiting)))
+        mail.rest()
 
 
 def _no_answer(site: str, mail: Mailbox) -> Refusal:

@@ -12,6 +12,7 @@ from federation.terminal import emit, program, say, shown, stop_on_signals
 from server.arguments import Json, State
 from server.console.cli import app as console_app
 from server.doctor.cli import app as doctor_app
+from server.evidence.cli import app as evidence_app
 from server.operations.cli import app as operations_app
 from server.plans.cli import app as plans_app
 from server.registry.cli import app as registry_app
@@ -27,6 +28,7 @@ app.add_typer(registry_app)
 app.add_typer(console_app)
 app.add_typer(doctor_app)
 app.add_typer(operations_app)
+app.add_typer(evidence_app)
 
 MaxScratch = Annotated[
     float | None,
@@ -50,8 +52,9 @@ server.enrolment.cli.register(app)
 @app.command()
 def up(
     state: State,
-    host: Annotated[
-        str | None, typer.Option(help="Address of the public port; as `init` settled by default.")
+    listen: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on; as `init` settled by default."),
     ] = None,
     port: Annotated[
         int | None,
@@ -92,7 +95,7 @@ def up(
         is_ready(manager, state.resolve(), text)
         emit(facts, text, as_json=as_json)
 
-    place = place_of(state.resolve(), host=host, port=port, names=name or ())
+    place = place_of(state.resolve(), host=listen, port=port, names=name or ())
     settings = CoordinatorSettings(
         state_path=state.resolve(),
         host=place.host,

@@ -7,6 +7,7 @@ asks as often as it likes. The interface knows no credentials, which is why it n
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ from flwr.proto.control_pb2 import (
     UnregisterNodeRequest,
 )
 from flwr.proto.fab_pb2 import Fab
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.proto.transport_pb2 import Scalar
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.error import FlowerError
@@ -44,6 +46,8 @@ class RegisteredNode:
     """PEM."""
     status: str
     """Flower's word: ``registered``, ``online``, ``offline`` or ``unregistered``."""
+    since: float | None = None
+    """When it came online or went offline, in seconds since 1970; None: it was never online."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +66,7 @@ class Control:
                 name=info.name,
                 public_key=info.public_key,
                 status=info.status,
+                since=_since(info),
             )
             for info in answer.nodes_info
         ]
@@ -102,6 +107,12 @@ class Control:
         """End a run; hospitals finish what they are doing."""
         with _plain_errors():
             self._client.StopRun(StopRunRequest(run_id=int(run_id)))
+
+
+def _since(info: NodeInfo) -> float | None:
+    """The last time a node came or went, whichever was later."""
+    known = [text for text in (info.last_activated_at, info.last_deactivated_at) if text]
+    return max((datetime.fromisoformat(text).timestamp() for text in known), default=None)
 
 
 @contextlib.contextmanager

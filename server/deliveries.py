@@ -13,7 +13,7 @@ from federation.wire.deliveries import pack_delivery_request, unpack_delivery
 from federation.wire.header import ProtocolMismatch, Unreadable
 from server.blobs.store import BlobStore
 from server.collection import Came, Words
-from server.mailbox import NOT_NOW, Mailbox, Node, pause_seconds
+from server.mailbox import NOT_NOW, Mailbox, Node
 
 LOOK_SECONDS = 2.0
 """Between two looks at what has arrived."""
@@ -47,7 +47,9 @@ class Boxes:
     def request(self, site: str, missing: tuple[int, ...], *, seconds: float) -> DeliveryRequest:
         """What a site is asked to leave."""
         parcel = self.parcels[site]
-        ticket = self.store.leave_ticket(self._name(site), parcel, missing, seconds=seconds)
+        ticket = self.store.leave_ticket(
+            self._name(site), parcel, missing, site=site, seconds=seconds
+        )
         return DeliveryRequest(
             study_digest=self.study_digest,
             round_number=self.number,
@@ -125,7 +127,7 @@ def _words(
                     mail.settle(site)
                     yield site, word
         if waits:
-            time.sleep(pause_seconds(len(mail.waiting)))
+            mail.rest()
 
 
 def _ask(
@@ -141,6 +143,7 @@ def _ask(
             seconds = rules.deadline_seconds + SECONDS_TO_SPARE
             request = boxes.request(site, boxes.missing(site), seconds=seconds)
             mail.send(online[site], pack_delivery_request(request), seconds_left=seconds)
+    mail.ring()
 
 
 def _look(boxes: Boxes, site: str, wait: _Wait, *, is_online: bool) -> tuple[int, ...]:

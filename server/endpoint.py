@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from federation.files import is_locked, write_file
 
 ENDPOINT_NAME = "endpoint.json"
 LOCK_NAME = "coordinator.lock"
+ROSTER = "roster"
 
 
 class CoordinatorNotRunning(RuntimeError):
@@ -32,6 +33,8 @@ class Endpoint:
     """Public port; hospitals connect to it."""
     control_port: int
     """The SuperLink's own port, on loopback."""
+    roster_path: Path
+    """Folder of the hospitals' public keys."""
     ca_path: Path
     """Authority that signed the certificates of both ports."""
     pid: int
@@ -41,18 +44,25 @@ class Endpoint:
 
 
 def write_endpoint(
-    state_path: Path, *, host: str, port: int, control_port: int, ca_path: Path
+    state_path: Path,
+    *,
+    host: str,
+    port: int,
+    control_port: int,
+    ca_path: Path,
+    roster_path: Path | None = None,
 ) -> Endpoint:
-    """Announce the running coordinator."""
+    """Announce the running coordinator; without a folder of its own the roster is ``STATE/roster``."""
     endpoint = Endpoint(
         host=host,
         port=port,
         control_port=control_port,
+        roster_path=roster_path or state_path / ROSTER,
         ca_path=ca_path,
         pid=os.getpid(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    content = json.dumps(asdict(endpoint) | {"ca_path": str(ca_path)}, indent=2) + "\n"
+    content = json.dumps(asdict(endpoint), indent=2, default=str) + "\n"
     write_file(state_path / ENDPOINT_NAME, content.encode())
     return endpoint
 
@@ -71,7 +81,8 @@ def read_endpoint(state_path: Path) -> Endpoint:
     if not is_locked(state_path / LOCK_NAME):
         raise CoordinatorNotRunning(state_path)
     try:
-        endpoint = Endpoint(**json.loads((state_path / ENDPOINT_NAME).read_text()))
+        found = json.loads((state_path / ENDPOINT_NAME).read_text())
     except FileNotFoundError as err:
         raise CoordinatorNotRunning(state_path) from err
-    return replace(endpoint, ca_path=Path(endpoint.ca_path))
+    roster = found.get("roster_path", state_path / ROSTER)  # earlier releases did not say it
+    return Endpoint(**found | {"ca_path": Path(found["ca_path"]), "roster_path": Path(roster)})

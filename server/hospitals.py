@@ -1,12 +1,15 @@
 """Every hospital behind one interface: Flower carries the talk, the blob store what is too large for it."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flwr.serverapp import Grid
 
+from federation.bells import Bells
 from federation.config import StudyConfig, study_digest
+from federation.log_witness import SignedHead
 from federation.messages import Instruction, Shipment, Ticket, Update
 from federation.parcel import Parcel, ReadShard
 from federation.plan import SignedPlan
@@ -16,6 +19,7 @@ from server.blobs.store import BlobStore
 from server.collection import Words
 from server.countersign import Countersign
 from server.deliveries import Boxes, box_name, box_prefix, gather
+from server.evidence.witnesses import Witnesses
 from server.mailbox import Mailbox, Node
 from server.rounds import LASTING, Answered, Asked, Event
 
@@ -48,8 +52,12 @@ class Hospitals:
     """What hospitals have to approve; None is refused by every one of them."""
     signer: Callable[[str], bytes | None] = nobody
     """The public key (PEM) that a hospital's updates have to be signed with; None where there is no roster."""
+    witnesses: Witnesses | None = None
+    """Keeps what hospitals say of their logs of evidence; None: nobody does."""
     names: dict[int, str] = field(default_factory=dict)
     """Names of nodes that Flower knows no name for (simulation engine)."""
+    bells: Bells | None = None
+    """Tell of answers; None where no gateway does."""
 
     @property
     def carries_shards(self) -> bool:
@@ -64,12 +72,21 @@ class Hospitals:
         """Send one instruction to all; yield what happens until all are settled or time is up."""
         talk = Conversation(
             instruction=instruction,
-            mail=Mailbox(grid=self.grid, kind="train", names=self.names),
+            mail=self._mailbox("train"),
             rules=self.study.rounds,
             holders=self.holders,
             num_admitted=num_admitted,
         )
-        yield from map(self._authentic, conduct(talk, self._address))
+        number, since = instruction.round_number, time.time()
+        for event in conduct(talk, self._address):
+            self._witness(event, number)
+            yield self._counted(self._authentic(event), number, since)
+
+    def num_left(self, site: str, *, number: int) -> int | None:
+        """Bytes that a hospital left beside messages in a round; None if the place for them does not know."""
+        if self.blobs is None:
+            return 0
+        return self.blobs.moved(box_prefix(study_digest(self.study), number), site)
 
     def fetch(
         self, wanted: Mapping[str, Parcel], shards: Sequence[int], *, number: int, num_spare: int
@@ -82,7 +99,7 @@ class Hospitals:
             parcels=wanted,
             shards=shards,
         )
-        mail = Mailbox(grid=self.grid, kind="query.deliver", names=self.names)
+        mail = self._mailbox("query.deliver")
         return gather(boxes, mail, self.study.rounds, num_spare=num_spare)
 
     def bring(self, site: str, parcel: Parcel, shards: Sequence[int], *, number: int) -> ReadShard:
@@ -99,14 +116,17 @@ class Hospitals:
             self.blobs.forget(shelf_prefix(study_digest(self.study), number))
             self.blobs.forget(box_prefix(study_digest(self.study), number))
 
+    def _mailbox(self, kind: str) -> Mailbox:
+        return Mailbox(grid=self.grid, kind=kind, names=self.names, bells=self.bells)
+
     def _address(self, instruction: Instruction, node: Node) -> tuple[Instruction, Asked]:
         """The instruction as one hospital gets it: with its own papers, and without a base that it holds."""
         number, base = instruction.round_number, instruction.base
         if base is not None and base.content and (node.site, base.digest) in self.holders:
             base = replace(base, content=None)
         elif base is not None:
-            base = self._ticketed(base, LASTING)
-        weights = self._ticketed(instruction.weights, number)
+            base = self._ticketed(base, LASTING, node.site)
+        weights = self._ticketed(instruction.weights, number, node.site)
         inside = [each.content for each in (weights, base) if each is not None and each.content]
         addressed = replace(
             instruction,
@@ -116,8 +136,21 @@ class Hospitals:
             receipt=self.countersign.receipt_for(node.site),
             witness_key=self.countersign.public_key,
             plan=self.plan,
+            log_witness=self.witnesses.last(node.site) if self.witnesses else None,
         )
         return addressed, Asked(site=node.site, bytes_down=sum(map(len, inside)))
+
+    def _witness(self, event: Event, number: int) -> None:
+        """Keep what a hospital says of its log, whatever else it says."""
+        said = _log_of(event)
+        if self.witnesses is not None and said is not None:
+            self.witnesses.hear(
+                event.site,
+                said,
+                key=self.signer(event.site),
+                study_digest=study_digest(self.study),
+                round_number=number,
+            )
 
     def _authentic(self, event: Event) -> Event:
         """An update that its hospital did not sign as a refusal, before anything of it is believed."""
@@ -127,18 +160,28 @@ class Hospitals:
         refusal = inspect_signature(event.answer, key, plan_digest=digest)
         return replace(event, answer=refusal) if refusal else event
 
-    def _ticketed(self, shipment: Shipment, number: int) -> Shipment:
+    def _counted(self, event: Event, number: int, since: float) -> Event:
+        """A settled hospital with what it fetched: for this round, and since then for good."""
+        if self.blobs is None or not isinstance(event, Answered):
+            return event
+        digest, site = study_digest(self.study), event.site
+        for_round = self.blobs.moved(shelf_prefix(digest, number), site) or 0
+        for_good = self.blobs.moved(shelf_prefix(digest, LASTING), site, since=since) or 0
+        return replace(event, bytes_down=for_round + for_good)
+
+    def _ticketed(self, shipment: Shipment, number: int, site: str) -> Shipment:
         """With leave to fetch what does not travel inside the message."""
         if shipment.content is not None:
             return shipment
         step = shipment.step
         if step is not None:
-            step = replace(step, ticket=self._ticket(step.parcel, number))
-        return replace(shipment, ticket=self._ticket(shipment.parcel, number), step=step)
+            step = replace(step, ticket=self._ticket(step.parcel, number, site))
+        return replace(shipment, ticket=self._ticket(shipment.parcel, number, site), step=step)
 
-    def _ticket(self, parcel: Parcel, number: int) -> Ticket:
+    def _ticket(self, parcel: Parcel, number: int, site: str) -> Ticket:
         seconds = self.study.rounds.deadline_seconds + SECONDS_TO_SPARE
-        return self._store.fetch_ticket(self._shelf(parcel, number), parcel, seconds=seconds)
+        shelf = self._shelf(parcel, number)
+        return self._store.fetch_ticket(shelf, parcel, site=site, seconds=seconds)
 
     def _shelf(self, parcel: Parcel, number: int) -> str:
         return shelf_prefix(study_digest(self.study), number) + parcel.digest[:16]
@@ -151,6 +194,12 @@ class Hospitals:
         if self.blobs is None:
             raise TypeError("nothing travels beside messages here")
         return self.blobs
+
+
+def _log_of(event: Event) -> SignedHead | None:
+    if isinstance(event, Asked):
+        return None
+    return event.answer.log if isinstance(event, Answered) else event.refusal.log
 
 
 def shelf_prefix(digest: str, number: int) -> str:

@@ -3,6 +3,9 @@
 Replies are pulled one at a time and only from hospitals that are connected: pulling from an absent one makes
 Flower give up its reply for good. A hospital that came back after a restart is asked again, because
 Flower's message died with its SuperNode; it answers from disk if it had finished.
+
+Every pull costs the SuperLink a look into its database, so a hospital is looked at when its bell has rung
+(`federation.bells`), and now and then in any case.
 """
 
 import time
@@ -12,11 +15,15 @@ from dataclasses import dataclass, field
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from federation.bells import ANSWERS, LOOK_SECONDS, QUESTIONS, Bells
 from federation.messages import RefusalCode
 
 MIN_PAUSE_SECONDS = 0.3
+MAX_PAUSE_SECONDS = 2.0
 PAUSE_SECONDS = 0.05
-"""For each hospital that is waited for."""
+"""For each hospital that is waited for, where there are no bells."""
+SILENT_SECONDS = 5.0
+"""A hospital whose bell does not ring is looked at so often all the same."""
 ASK_AGAIN_SECONDS = 1800.0
 """A connected hospital that is silent this long is asked again."""
 MAX_DEATHS = 2
@@ -45,6 +52,10 @@ class Waiting:
     node: Node
     message_ids: list[str]
     asked: float
+    looked: float
+    """When its answer was last looked for."""
+    bell: int
+    """How its bell stood then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +81,10 @@ class Mailbox:
     deaths: dict[str, int] = field(default_factory=dict)
     resting: dict[str, Rest] = field(default_factory=dict)
     """Hospitals that said "not now" and have not said anything else since."""
+    bells: Bells | None = None
+    """None where no gateway stands between the hospitals and here."""
+    is_to_ring: bool = False
+    """A question was put down since the hospitals' bell was last rung."""
 
     def online(self) -> dict[str, Node]:
         """Connected hospitals by name."""
@@ -93,17 +108,22 @@ class Mailbox:
         return silent or waiting.node.activation != node.activation
 
     def send(self, node: Node, content: RecordDict, *, seconds_left: float) -> None:
-        """Ask one hospital; what it may have been asked before is still heard."""
+        """Put a question down for one hospital, until `ring`; what it may have been asked before is still heard."""
         ttl = seconds_left + SECONDS_TO_SPARE
         ids = list(self.grid.push_messages([Message(content, node.node_id, self.kind, ttl=ttl)]))
         earlier = self.waiting[node.site].message_ids if node.site in self.waiting else []
+        now, bell = time.monotonic(), self._bell(node.site)
         self.waiting[node.site] = Waiting(
-            node=node, message_ids=[*earlier, *ids], asked=time.monotonic()
+            node=node, message_ids=[*earlier, *ids], asked=now, looked=now, bell=bell
         )
+        self.is_to_ring = True
 
     def replies(self, site: str) -> Iterator[Message]:
         """What has come from a hospital; once nothing more can come, it counts as not asked."""
         waiting = self.waiting[site]
+        if not self._may_have_come(waiting):
+            return
+        waiting.looked, waiting.bell = time.monotonic(), self._bell(site)  # before the look
         for message_id in list(waiting.message_ids):
             for reply in self.grid.pull_messages([message_id]):
                 waiting.message_ids.remove(message_id)
@@ -130,6 +150,29 @@ class Mailbox:
             return None
         return f"its process ended without an answer (Flower code {reply.error.code})"
 
+    def ring(self) -> None:
+        """Let the hospitals hear of what was put down."""
+        if self.is_to_ring and self.bells is not None:
+            self.bells.ring(QUESTIONS)
+        self.is_to_ring = False
+
+    def rest(self) -> None:
+        """Wait until something may have come."""
+        if self.bells is None:
+            time.sleep(max(MIN_PAUSE_SECONDS, PAUSE_SECONDS * len(self.waiting)))
+            return
+        time.sleep(MIN_PAUSE_SECONDS)
+        end = time.monotonic() + MAX_PAUSE_SECONDS - MIN_PAUSE_SECONDS
+        while time.monotonic() < end and not any(map(self._may_have_come, self.waiting.values())):
+            time.sleep(LOOK_SECONDS)
+
+    def _may_have_come(self, waiting: Waiting) -> bool:
+        is_late = time.monotonic() - waiting.looked > SILENT_SECONDS
+        return self.bells is None or is_late or self._bell(waiting.node.site) != waiting.bell
+
+    def _bell(self, site: str) -> int:
+        return self.bells.rung(ANSWERS + site) if self.bells is not None else 0
+
     def _ask_name(self, node_id: int) -> str:
         """The name of a node of the simulation engine, asked once."""
         if node_id not in self.names:
@@ -137,8 +180,3 @@ class Mailbox:
             (reply,) = self.grid.send_and_receive([message])
             self.names[node_id] = str(reply.content.config_records["site"]["name"])
         return self.names[node_id]
-
-
-def pause_seconds(num_waiting: int) -> float:
-    """How long to wait before the next look for answers, each of which costs a request for every hospital."""
-    return max(MIN_PAUSE_SECONDS, PAUSE_SECONDS * num_waiting)

@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from federation.files import is_locked
-from federation.metrics import certificate_metrics, gauge, machine_metrics, number
+from federation.metrics import certificate_metrics, counter, gauge, machine_metrics, number
 from server.endpoint import LOCK_NAME
 from server.enrolment.members import read_seen
 from server.enrolment.opening import opening_path
@@ -104,7 +104,7 @@ def _parts(studies: Sequence[StudyStatus]) -> Iterator[Metric]:
         ("study", "site"),
     )
     moved = {(s.name, way): s.traffic()[way == "up"] for s in studies for way in ("down", "up")}
-    yield gauge(
+    yield counter(
         "study_tensor_bytes",
         "Tensors sent to hospitals (down) and received from them (up).",
         {key: megabytes * 1e6 for key, megabytes in moved.items()},
@@ -117,7 +117,7 @@ def _access(state_path: Path) -> Iterator[Metric]:
     if access is None:
         return
     yield number("port_connections", "Open at the public port.", access.num_connections)
-    yield gauge(
+    yield counter(
         "port_answers",
         "Calls since the gateway started, by what became of them.",
         {(outcome,): float(count) for outcome, count in access.counts.items()},

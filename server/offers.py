@@ -37,7 +37,7 @@ def settle(store: StudyStore, state: GlobalState, part: Part, answer: Answer) ->
         num_records=answer.num_records,
         num_files=answer.num_files,
         norm=answer.norm,
-        bytes_up=part.bytes_up + answer.change.num_bytes,
+        bytes_up=part.bytes_up + len(answer.content or b""),
     )
     refusal = inspect(answer, expected)
     if refusal is None and expected.is_private:
@@ -62,6 +62,14 @@ def take(store: StudyStore, part: Part, update: Update, offers: dict[str, Offer]
     change = Expected(parcel=update.change, norm=update.norm, read=read)
     offers[part.site] = Offer(part=part, change=change)
     return part
+
+
+def delivered(offer: Offer, num_left: int | None) -> Part:
+    """The part of a hospital with the bytes that it really left; with those that it announced where nobody counted."""
+    if offer.change.read is not None:  # they came inside its message
+        return offer.part
+    num_bytes = offer.change.parcel.num_bytes if num_left is None else num_left
+    return replace(offer.part, bytes_up=offer.part.bytes_up + num_bytes)
 
 
 def put_off(part: Part, refusal: Refusal) -> Part:

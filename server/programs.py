@@ -26,6 +26,11 @@ class Plan:
     port: int
     control_port: int
     tls: Certificate
+    """The public port's."""
+    loopback: Certificate
+    """The SuperLink's, which nobody but this machine sees; as long in force as the authority."""
+    names: tuple[str, ...]
+    """By which hospitals reach the public port."""
     secret_path: Path
     roster: Path
     environment: Mapping[str, str]
@@ -42,7 +47,8 @@ def superlink(plan: Plan) -> Program:
     arguments = (
         *("flower-superlink", "--host", "127.0.0.1", "--port", str(plan.control_port)),
         *("--ssl-ca-certfile", str(plan.tls.ca_path)),
-        *("--ssl-certfile", str(plan.tls.cert_path), "--ssl-keyfile", str(plan.tls.key_path)),
+        *("--ssl-certfile", str(plan.loopback.cert_path)),
+        *("--ssl-keyfile", str(plan.loopback.key_path)),
         *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
         *("--isolation", "process", "--superexec-auth-secret-file", str(plan.secret_path)),
         *("--database", str(plan.state / "superlink.db")),

@@ -25,6 +25,7 @@ class Part:
     num_records: int = 0
     num_files: int = 0
     bytes_down: int = 0
+    """Of tensors, in messages and beside them; what a bucket gave to hospitals is not known here."""
     bytes_up: int = 0
     time: float = 0.0
 

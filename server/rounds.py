@@ -22,7 +22,7 @@ from server.aggregation.shares import QuorumNotMet, site_shares
 from server.cohort import outliers
 from server.collection import Collection, Source, Spoilt
 from server.next_round import keeps_step, next_round
-from server.offers import Offer, put_off, refused, settle, take
+from server.offers import Offer, delivered, put_off, refused, settle, take
 from server.records import Part, Reached
 from server.room import file_bytes, room_for_round, within_room
 from server.round_files import STEP
@@ -60,6 +60,8 @@ class Answered:
 
     site: str
     answer: Answer
+    bytes_down: int = 0
+    """What it fetched beside messages."""
 
 
 Event = Asked | NotNow | Answered
@@ -86,6 +88,10 @@ class Sites(Source, Protocol):
 
     def ask(self, instruction: Instruction, num_admitted: Callable[[], int]) -> Iterator[Event]:
         """Send one instruction to every hospital; yield what happens, in the order it happens."""
+        ...
+
+    def num_left(self, site: str, *, number: int) -> int | None:
+        """Bytes that a hospital left beside messages in a round; None if nobody here knows."""
         ...
 
     def forget(self, number: int) -> None:
@@ -219,6 +225,7 @@ def collect(
         elif isinstance(event, NotNow):
             part = put_off(part, event.refusal)
         else:
+            part = replace(part, bytes_down=part.bytes_down + event.bytes_down)
             part = settle(store, state, part, event.answer)
             if part.state == "admitted" and isinstance(event.answer, Update):
                 part = take(store, part, event.answer, offers)
@@ -287,13 +294,20 @@ def combine(
         try:
             reached = _compute(store, state, sites, offers)
         except Spoilt as err:
-            store.record(refused(offers.pop(err.site).part, err.refusal))
+            store.record(refused(_delivered(sites, offers.pop(err.site)), err.refusal))
             continue
         logger.info("round %d: computed after %.1f s", number, time.monotonic() - started)
-        parts = [offers[site].part for site in sorted(offers)]
+        parts = [_delivered(sites, offers[site]) for site in sorted(offers)]
+        store.record(*parts)
         store.commit(reached, parts, seconds=time.monotonic() - started)
         return reached
     return None
+
+
+def _delivered(sites: Sites, offer: Offer) -> Part:
+    """A hospital's part once its change was asked for."""
+    part = offer.part
+    return delivered(offer, sites.num_left(part.site, number=part.number))
 
 
 def _compute(

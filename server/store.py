@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +187,13 @@ class StudyStore:
         """Begin an attempt at a round with no hospital's part in it."""
         self._execute("DELETE FROM parts WHERE number = ?", (number,))
 
-    def record(self, part: Part) -> None:
-        """Remember where a hospital stands in a round."""
-        values = {**asdict(part), "time": time.time()}
-        marks = ",".join(f":{name}" for name in values)
-        self._execute(f"INSERT OR REPLACE INTO parts ({','.join(values)}) VALUES ({marks})", values)  # noqa: S608  field names
+    def record(self, *parts: Part) -> None:
+        """Remember where hospitals stand in a round, all at once."""
+        rows = [{**asdict(part), "time": time.time()} for part in parts]
+        names = [field.name for field in fields(Part)]
+        statement = f"INSERT OR REPLACE INTO parts ({','.join(names)}) VALUES ({','.join(f':{name}' for name in names)})"  # noqa: S608  field names
+        with closing(_connect(self.folder)) as connection, connection:
+            connection.executemany(statement, rows)
 
     def rounds(self) -> list[RoundRecord]:
         """Every committed round, in order."""
@@ -275,7 +277,7 @@ class StudyStore:
         """Where a committed round's files lie."""
         return self.folder / "rounds" / f"{number:05d}"
 
-    def _execute(self, statement: str, values: tuple[object, ...] | dict[str, object]) -> None:
+    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         with closing(_connect(self.folder)) as connection, connection:
             connection.execute(statement, values)
 

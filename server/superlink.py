@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from federation.bundle import bundle_bytes, bundle_digest
-from federation.certificates import issue_certificate, make_authority
+from federation.certificates import AUTHORITY_LIFE, issue_certificate, make_authority
 from federation.files import hold_lock, make_private_folder, write_file
 from federation.processes import Supervisor, flower_environment, free_port
 from server.conductor import Conductor
@@ -28,6 +28,7 @@ from server.endpoint import (
     write_endpoint,
 )
 from server.enrolment.authority import study_authority
+from server.enrolment.renewing import OwnCertificates
 from server.environment import (
     BUCKET_VARIABLE,
     ROSTER_VARIABLE,
@@ -180,6 +181,9 @@ def _prepare(settings: CoordinatorSettings, state: Path) -> Plan:
     authority = make_authority(state / "tls")
     names = (*settings.names, *LOOPBACK_NAMES)
     tls = issue_certificate(state / "tls", authority, names)
+    loopback = issue_certificate(
+        state / "tls" / "loopback", authority, LOOPBACK_NAMES, life=AUTHORITY_LIFE
+    )
     if settings.share_path:
         write_file(settings.share_path / "ca.crt", tls.ca_path.read_bytes(), mode=0o644)
         signing = study_authority(state).public
@@ -192,6 +196,8 @@ def _prepare(settings: CoordinatorSettings, state: Path) -> Plan:
         port=port,
         control_port=free_port(),
         tls=tls,
+        loopback=loopback,
+        names=names,
         secret_path=secret_path,
         roster=make_private_folder((settings.roster_path or state / "roster").resolve()),
         environment=_told(settings, state),
@@ -268,6 +274,7 @@ def _keep_running(
     )
     roster = RosterFolder(folder=plan.roster, errands=errands)
     conductor = Conductor(state=plan.state, errands=errands)
+    certificates = OwnCertificates(state=plan.state, names=plan.names)
     with contextlib.closing(errands):
         ready(
             write_endpoint(
@@ -276,6 +283,7 @@ def _keep_running(
                 port=plan.port,
                 control_port=plan.control_port,
                 ca_path=plan.tls.ca_path,
+                roster_path=plan.roster,
             )
         )
         while not stop.is_set():
@@ -283,6 +291,7 @@ def _keep_running(
             errands.tend()
             roster.tend()
             conductor.tend()
+            certificates.tend()
             stop.wait(TEND_SECONDS)
 
 

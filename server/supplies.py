@@ -1,9 +1,10 @@
-"""What the operator gave the coordinator for large tensors: a place for them, and how much of it."""
+"""What a study's process has around it: a place for large tensors, how much of it, and bells that save questions."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from federation.bells import Bells, bells_of
 from server.blobs.builtin import BuiltinStore
 from server.blobs.store import BlobStore
 from server.environment import BUCKET_VARIABLE, SCRATCH_VARIABLE
@@ -17,6 +18,8 @@ class Supplies:
     """None: everything travels inside messages."""
     max_scratch: int | None = None
     """None: as many bytes as there are changes."""
+    bells: Bells | None = None
+    """None: nobody rings."""
 
 
 ALL_INSIDE = Supplies()
@@ -25,7 +28,11 @@ ALL_INSIDE = Supplies()
 def supplies_of(state_path: Path) -> Supplies:
     """As the coordinator's environment says."""
     limit = os.environ.get(SCRATCH_VARIABLE)
-    return Supplies(blobs=_blobs(state_path), max_scratch=int(limit) if limit else None)
+    return Supplies(
+        blobs=_blobs(state_path),
+        max_scratch=int(limit) if limit else None,
+        bells=bells_of(state_path),
+    )
 
 
 def _blobs(state_path: Path) -> BlobStore:

@@ -16,7 +16,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON instead 
 @app.command()
 def simulate(
     config: Annotated[Path, typer.Argument(help="The simulation, as YAML.")],
-    out: Annotated[Path | None, typer.Option(help="Results; out/NAME by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Results; out/NAME by default.")
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="processes (as in production) or ray (for many sites).")
     ] = "processes",

@@ -1,11 +1,12 @@
 """Shared fixtures and the Hypothesis profile."""
 
+import gc
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +20,42 @@ from federation.config import ModelChoice, RoundRules, StudyConfig
 from federation.stages import FullStage, LoraStage
 from model.arrays import Arrays, digest_arrays
 from model.conditioning import FINDINGS, Metadata, Schema
+from tests.fixtures.gateway import gateway, gateway_of_module  # noqa: F401
+from tests.fixtures.radiographs import chest, radiograph_of, saved  # noqa: F401
+from tests.fixtures.simulation import (  # noqa: F401
+    federate_in_process,
+    mini_plan,
+    mini_simulation,
+)
 
 if TYPE_CHECKING:
-    from pydicom import FileDataset
-
     from client.tally import Tally
     from federation.plan import SignedPlan
     from model.manifest import Manifest
     from server.enrolment.authority import Authority
-    from server.store import StudyStore
-    from simulation.config import SimulationConfig
-    from simulation.summary import Summary
 
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("ci")
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of programs start, all of the same files
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # What is first imported inside a module whose types are checked is compiled anew, however large it is:
+    # a process that is going to load everything loads the largest outside of them.
+    import opacus.grad_sample  # noqa: F401
+    import peft  # noqa: F401
+
 IMAGE_SIZE = 16
 MEMORY_DISK = Path("/dev/shm")  # noqa: S108  every file below it has a random name
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage neither while everything is loaded, which is for good, nor in it ever after."""
+    gc.disable()
+    found = yield
+    gc.freeze()
+    gc.enable()
+    return found
 
 
 @pytest.fixture
@@ -281,167 +301,3 @@ def refused(fedcxr: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
         return err.removeprefix("error: ")
 
     return type_command
-
-
-@pytest.fixture(scope="session")
-def mini_plan() -> Callable[..., "SimulationConfig"]:
-    """Makes the smallest simulation: two hospitals, one full round and one adapter round."""
-    from federation.stages import LocalTraining
-    from simulation.config import HeldOutSet, SimulationConfig
-    from simulation.hospitals import example_sites
-
-    local = LocalTraining(
-        local_steps=3, batch_size=2, learning_rate=1e-2
-    )  # deep enough for a gradient
-    full = FullStage(kind="full", num_rounds=1, local=local)
-    bold = LocalTraining(local_steps=2, batch_size=2, learning_rate=0.1)
-    lora = LoraStage(kind="lora", num_rounds=1, local=bold, rank=2, alpha=2.0)
-
-    def build(
-        *stages: FullStage | LoraStage, num_sites: int = 2, seed: int = 1
-    ) -> SimulationConfig:
-        return SimulationConfig(
-            study=StudyConfig(
-                name="mini",
-                seed=seed,
-                model=ModelChoice(size="tiny", image_size=IMAGE_SIZE),
-                rounds=RoundRules(num_sites=num_sites, min_sites=num_sites, retry_seconds=0.01),
-                stages=stages or (full, lora),
-            ),
-            sites=tuple(example_sites(num_sites, num_records=6, seed=3)),
-            held_out=HeldOutSet(num_records=5, seed=9),
-            phantom_size=32,
-        )
-
-    return build
-
-
-@pytest.fixture(scope="session")
-def federate_in_process() -> Callable[..., "StudyStore"]:
-    """An engine without processes: the coordinator's loop calls the hospitals' functions."""
-    from client.config import load_site
-    from client.rounds import answer
-    from federation.messages import Instruction
-    from server.countersign import Countersign, witness_key
-    from server.export import export_models
-    from server.rounds import Answered, Asked, Event, run_study
-    from server.start import starting_weights
-    from server.store import StudyStore
-    from simulation.federate import write_profile
-    from simulation.in_process import InProcess
-    from simulation.layout import Layout
-
-    def engine(
-        study: StudyConfig,
-        names: Sequence[str],
-        layout: Layout,
-        *,
-        on_change: Callable[[StudyStore], None],
-    ) -> StudyStore:
-        for name in names:
-            write_profile(
-                layout, name, image_size=IMAGE_SIZE, port=1, ca_path=layout.coordinator / "ca.crt"
-            )
-        sites = [load_site(layout.profile(name)) for name in names]
-
-        def ask(instruction: Instruction) -> Iterator[Event]:
-            for site in sites:
-                yield Asked(site=site.site_name, bytes_down=0)
-                numbered = replace(
-                    instruction,
-                    site_number=store.number_site(site.site_name),
-                    receipt=countersign.receipt_for(site.site_name),
-                    witness_key=countersign.public_key,
-                )
-                yield Answered(site=site.site_name, answer=answer(site, numbered))
-
-        store = StudyStore.create(layout.coordinator, study)
-        countersign = Countersign(store=store, key=witness_key(layout.coordinator))
-        with store.lock():
-            export_models(store, run_study(store, InProcess(ask), starting_weights))
-        store.set_fact("finished", "now")
-        on_change(store)
-        return store
-
-    return engine
-
-
-@pytest.fixture(scope="session")
-def mini_simulation(
-    tmp_path_factory: pytest.TempPathFactory,
-    mini_plan: Callable[..., "SimulationConfig"],
-    federate_in_process: Callable[..., "StudyStore"],
-) -> Iterator[tuple[Path, "Summary", list[str]]]:
-    """The folder, the summary and the lines of one simulation, run once; tests only look at it."""
-    from simulation.run import ENGINES, run_simulation
-
-    disk = MEMORY_DISK if os.access(MEMORY_DISK, os.W_OK) else tmp_path_factory.mktemp("disk")
-    with tempfile.TemporaryDirectory(dir=disk) as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ENGINES, "processes", federate_in_process)
-        patch.setattr("simulation.pictures.NUM_STEPS", 1)
-        out, said = Path(folder) / "out", list[str]()
-        summary = run_simulation(
-            mini_plan(), out, engine="processes", say=said.append, command="the same"
-        )
-        patch.undo()
-        yield out, summary, said
-
-
-@pytest.fixture(scope="session")
-def chest() -> NDArray[np.floating]:
-    """A chest that does not exist, (96, 96) in [0, 1]."""
-    from simulation.phantom import Phantom
-    from simulation.style import STYLES
-
-    return Phantom(96).render(
-        findings={"cardiomegaly"},
-        patient_seed=1,
-        study_seed=1,
-        sex="F",
-        age=60,
-        view="PA",
-        style=STYLES["plain"],
-    )
-
-
-@pytest.fixture(scope="session")
-def radiograph_of(chest: NDArray[np.floating]) -> Callable[..., "FileDataset"]:
-    """Composes a file of the chest or of another picture; the other keywords are the machine's."""
-    from simulation.dicom_writer import Machine, Study, build_radiograph
-
-    def build(
-        brightness: NDArray[np.floating] = chest,
-        *,
-        view: str = "PA",
-        **choices: Any,  # noqa: ANN401
-    ) -> "FileDataset":
-        usual: dict[str, Any] = {"modality": "DX", "bits": 12, "photometric": "MONOCHROME2"}
-        machine = Machine(manufacturer="AGFA", institution="SYN-A", **(usual | choices))
-        taken = datetime(2024, 1, 1, tzinfo=UTC)
-        study = Study(patient_id="SYN1", number=1, sex="F", age=60, view=view, taken=taken)
-        return build_radiograph(brightness, machine, study)
-
-    return build
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a composed file; keywords replace header elements of what was written."""
-    from pydicom import dcmread
-    from pydicom.uid import UID, ExplicitVRLittleEndian
-
-    from simulation.dicom_writer import write_radiograph
-
-    def save(
-        radiograph: "FileDataset", syntax: UID = ExplicitVRLittleEndian, **elements: object
-    ) -> Path:
-        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.dcm"
-        write_radiograph(path, radiograph, transfer_syntax=syntax)
-        if elements:
-            written = dcmread(path)
-            for keyword, value in elements.items():
-                setattr(written, keyword, value)
-            written.save_as(path)
-        return path
-
-    return save

@@ -35,6 +35,13 @@ def test_help_imports_neither_torch_nor_flower() -> None:
         assert command in shown.stdout
 
 
+def test_the_release_is_told(fedcxr: Command) -> None:
+    from importlib.metadata import version
+
+    code, told, complaint = fedcxr("--version")
+    assert (code, told, complaint) == (0, f"fedcxr {version('fedcxr')}\n", "")
+
+
 def test_the_real_program_ends_a_mistake_with_one_line_and_exit_code_2(tmp_path: Path) -> None:
     typed = subprocess.run(
         [sys.executable, "-m", "cli", "simulate", str(tmp_path / "absent.yaml")],

@@ -160,14 +160,16 @@ def test_an_error_deep_inside_leaves_no_path_behind(
     assert str(site.state_path) not in str(reply.content)
 
 
-def test_a_broken_profile_leaves_nothing_but_a_reference(
-    instruction: RecordDict, profile: Path
+def test_a_profile_that_cannot_be_used_puts_a_round_off_and_what_it_says_stays_here(
+    instruction: RecordDict, profile: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    profile.write_text(f"site_name: {PATIENT}")
+    profile.write_text(f"site_name: n\n{PATIENT}: 1")
     refusal = answer_to(instruction, profile)
     assert isinstance(refusal, Refusal)
-    assert refusal.code == RefusalCode.INTERNAL
+    assert refusal.code == RefusalCode.PAUSED
+    assert "fedcxr doctor" in refusal.reason
     assert "DOE" not in refusal.reason
+    assert "coordinator: Field required" in caplog.text
 
 
 def test_another_protocol_is_answered_in_words_the_coordinator_can_act_on(

@@ -6,12 +6,23 @@ from pathlib import Path
 import pytest
 
 from client.config import SiteConfig, load_site
+from client.console.run import PASSWORD_NAME
 from client.console.views import look
 from client.control.orders import read_orders
 from client.evidence.log import Event, entries, log_path
 from client.evidence.receipts import kept_receipts
+from client.plans.gate import arrive
 from client.plans.store import approvals
-from tests.browser.hospital import NAME, OFFICER, make_past, make_profile, served_hospital
+from federation.console.password import write_password
+from tests.browser.hospital import (
+    LONGER,
+    NAME,
+    OFFICER,
+    make_past,
+    make_profile,
+    plan_of,
+    served_hospital,
+)
 from tests.browser.served import Visitor, visiting
 
 
@@ -65,7 +76,8 @@ def test_an_approval_needs_the_tick_and_a_name(visitor: Visitor, profile: Path) 
     for fields, complaint in (
         ({"name": OFFICER}, "tick that you have read"),
         ({"name": OFFICER, "seen": "0" * 64}, "tick that you have read"),
-        ({"name": "  ", "seen": plan.digest}, "an approval needs the name"),
+        ({"name": "  ", "seen": plan.digest}, "write who decides"),
+        ({"name": '"><b>Jane</b>', "seen": "x"}, 'value="&#34;&gt;&lt;b&gt;Jane&lt;/b&gt;"'),
     ):
         answer = visitor.send(act, fields, page=page)
         assert answer.status_code == 400
@@ -78,6 +90,42 @@ def test_an_approval_needs_the_tick_and_a_name(visitor: Visitor, profile: Path) 
     assert "Approve this plan" not in visitor.read(page).text
 
 
+def test_whatever_a_coordinator_or_a_person_writes_is_shown_as_words_and_nothing_else(
+    visitor: Visitor, profile: Path
+) -> None:
+    site, markup = load_site(profile), "<script>alert(1)</script>\"'{{ mark }}"
+    shown = "&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;{{ mark }}"
+    make_past(profile)
+    plan = plan_of(profile.parent, LONGER, issued=1_796_000_000, data_use=markup)
+    arrive(site, plan)
+    page = f"/plans/{plan.digest}"
+    assert shown in visitor.read(page).text
+    visitor.send(f"{page}/approve", {"name": markup, "seen": plan.digest}, page=page)
+    for path in (page, "/plans", "/log"):
+        assert shown in visitor.read(path).text
+        assert markup not in visitor.read(path).text
+
+
+def test_no_page_holds_a_key_or_what_a_password_is_recognised_by(
+    visitor: Visitor, profile: Path
+) -> None:
+    plan, state = make_past(profile), load_site(profile).state_path
+    write_password(state / PASSWORD_NAME, "correct horse battery")
+    keys = [path.read_text() for path in profile.parent.rglob("*") if holds_a_secret(path)]
+    secrets = [line for key in keys for line in key.split() if len(line) >= 32]
+    assert len(secrets) >= 4
+    (receipt, *_) = kept_receipts(state)
+    pages = ("/", "/data", "/plans", "/left", "/ledger", "/log", f"/plans/{plan.digest}")
+    for path in (*pages, f"/left/{receipt.digest}"):
+        page = visitor.read(path).text
+        assert not any(secret in page for secret in (*secrets, visitor.console.passwords[-1]))
+
+
+def holds_a_secret(path: Path) -> bool:
+    """Whether a file is a private key, or the console's password."""
+    return path.is_file() and (b"PRIVATE KEY" in path.read_bytes() or path.name == PASSWORD_NAME)
+
+
 def test_a_plan_that_was_made_for_another_program_cannot_be_approved(
     visitor: Visitor, profile: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +133,7 @@ def test_a_plan_that_was_made_for_another_program_cannot_be_approved(
     monkeypatch.setattr("client.plans.gate.installed_code", lambda: "f" * 64)
     page = visitor.read(f"/plans/{plan.digest}").text
     assert "cannot be joined" in page
-    assert "the plan was made for the program" in page
+    assert "The plan was made for the program" in page
     assert "Approve this plan" not in page
 
 

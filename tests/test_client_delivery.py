@@ -46,6 +46,7 @@ from model.tensor_file import TensorFile, copy_tensors
 from privacy.ledger.verification import read_statement
 from server.blobs.builtin import BuiltinStore
 from tests.faults.blob_server import TOKEN, BlobServer, Shelf, certificate
+from tests.faults.gateway_process import put_on_roster
 
 LOCAL = LocalTraining(local_steps=1, batch_size=2, learning_rate=1e-3)
 FULL = FullStage(kind="full", num_rounds=3, local=LOCAL)
@@ -287,6 +288,7 @@ def test_a_delivery_is_asked_for_and_answered_through_flower(
 def public_port(folder: Path, port: int) -> Iterator[None]:
     """The coordinator's, in a process of its own."""
     tls = certificate(folder)
+    put_on_roster(folder, "a")
     command = [
         *(sys.executable, "-m", "server.gateway", "--host", "127.0.0.1", "--port", port),
         *("--upstream-port", "9", "--cert", tls.cert_path, "--key", tls.key_path),
@@ -311,11 +313,11 @@ def test_a_round_goes_beside_the_messages_both_ways_through_the_coordinators_pub
     with public_port(folder, port):
         store = BuiltinStore(folder)
         store.publish("weights.1", shipment.parcel, path, TensorFile(path).data_start)
-        leave = store.fetch_ticket("weights.1", shipment.parcel, seconds=60)
+        leave = store.fetch_ticket("weights.1", shipment.parcel, site="a", seconds=60)
         update = trained(site, replace(asked, weights=replace(shipment, ticket=leave)))
         store.open_box("change.a.1", update.change)
         shards = range(len(update.change.digests))
-        ticket = store.leave_ticket("change.a.1", update.change, shards, seconds=60)
+        ticket = store.leave_ticket("change.a.1", update.change, shards, site="a", seconds=60)
         request = replace(request_for(update, Shelf()), ticket=ticket)
         assert deliver(site, request) == Delivered(parcel_digest=update.change.digest)
     assert store.arrived("change.a.1", update.change) == frozenset(shards)

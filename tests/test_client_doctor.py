@@ -12,12 +12,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.cache.layout import CURRENT, cache_path
-from client.config import SiteConfig
+from client.config import SiteConfig, TrainingMachine
 from client.control.limits import Limits
 from client.control.orders import change_orders, order
-from client.doctor import data, forecast, giving, keeping, machine, privacy, settings, trust
+from client.doctor import (
+    coordinator,
+    data,
+    forecast,
+    giving,
+    keeping,
+    machine,
+    privacy,
+    settings,
+    trust,
+)
 from client.doctor.checks import CHECKS
 from client.doctor.hospital import Hospital, hospital_of
+from client.doctor.speed import Speed
 from client.evidence.log import Event, log_path, note
 from client.intake.ingest import ingest
 from client.plans.store import find_plan, keep_plan, put_approval
@@ -317,6 +328,13 @@ def test_memory_that_is_too_small_and_a_gpu_that_went_away_are_the_machines(
     gone = look(machine.gpu)
     assert (gone.verdict, gone.job) == (Verdict.FAIL, Job.MACHINE)
     assert "nvidia-smi" in gone.next_step
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert look(machine.gpu).verdict is Verdict.OK
+    absent = look(machine.gpu, limits=Limits(gpus=(1, 2)))
+    assert (absent.verdict, absent.job) == (Verdict.FAIL, Job.DATA_MANAGER)
+    assert "names GPU 2" in absent.sentence
+    several = TrainingMachine(processes=2)
+    assert look(machine.gpu, limits=Limits(gpus=(1,)), training=several).verdict is Verdict.WARN
     assert look(machine.processors, num_threads=4096).verdict is Verdict.WARN
 
 
@@ -339,6 +357,22 @@ def test_a_round_that_takes_longer_than_the_coordinator_waits_is_told(
     found = look(forecast.round_time, study, limits=slow)
     assert (found.verdict, found.job) == (Verdict.WARN, Job.COORDINATOR)
     assert look(forecast.round_time).verdict is Verdict.SKIPPED
+
+
+def test_a_line_that_was_measured_is_told_and_counts_in_the_forecast(
+    look: Callable[..., Finding], study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert look(coordinator.bandwidth).verdict is Verdict.SKIPPED
+    monkeypatch.setattr(forecast, "measured_flops", lambda _threads: 1e12)
+    monkeypatch.setattr(
+        "client.doctor.hospital._speed_of", lambda *_: Speed(down=1e6, up=100_000.0)
+    )
+    assert "8 Mbit/s in, 0.8 Mbit/s out" in look(coordinator.bandwidth).sentence
+    found = look(forecast.round_time, study)
+    assert found.verdict is Verdict.OK
+    assert "measured: 8 Mbit/s in" in found.sentence
+    monkeypatch.setattr("client.doctor.hospital._speed_of", lambda *_: Speed(down=1e6, up=1000.0))
+    assert look(forecast.round_time, study).verdict is Verdict.WARN
 
 
 def test_a_variable_that_nothing_reads_is_noticed(

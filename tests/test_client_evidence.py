@@ -240,8 +240,8 @@ def test_a_process_killed_over_its_evidence_leaves_it_sound(state: Path) -> None
     ).stdout.splitlines()
     assert [line.split(" ", 1)[0] for line in said] == ["-9"] * (len(said) - 1) + ["0"]
     assert {line.split(" ", 1)[1] for line in said} == {
-        "1 1 "
-    }  # one entry, one receipt, no problem
+        "1 1 1 1 "
+    }  # one entry, one receipt, one witness at either side, no problem
     assert len(said) > 10
 
 

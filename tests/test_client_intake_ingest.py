@@ -16,6 +16,8 @@ import client.intake.ingest
 from client.cache.layout import cache_path
 from client.cache.records import CacheMissing, open_cache_of, verify_cache
 from client.config import SiteConfig
+from client.control.limits import Limits
+from client.control.quota import QuotaReached, used_bytes
 from client.dicom.policy import ReadPolicy
 from client.dicom.reader import read_file
 from client.dicom.rejection import Reason
@@ -89,6 +91,29 @@ def elsewhere(site: SiteConfig, name: str) -> SiteConfig:
     other.state_path.mkdir(mode=0o700)
     shutil.copy(site.state_path / "patient.secret", other.state_path)
     return other
+
+
+def test_an_ingest_stops_where_the_hospitals_part_of_the_disk_ends_and_goes_on_once_there_is_more(
+    site: SiteConfig,
+) -> None:
+    site = replace(site, image_size=128)  # 0.17 MB a shard
+    everything = ingest(site)
+    assert everything.tally.num_usable == 12
+    narrow = elsewhere(site, "narrow")
+    begun = replace(narrow, limits=Limits(disk_bytes=1))
+    with pytest.raises(QuotaReached):
+        ingest(begun)  # reads nothing, and begins the journal
+    given = used_bytes(begun.state_path) + 300_000
+    narrow = replace(begun, limits=Limits(disk_bytes=given))
+    for _ in range(2):
+        with pytest.raises(QuotaReached, match=r"limits\.disk_bytes.*types the same command again"):
+            ingest(narrow)
+        assert used_bytes(narrow.state_path) <= given
+        with pytest.raises(CacheMissing):
+            open_cache_of(narrow)
+    wide = replace(narrow, limits=Limits(disk_bytes=10**9))
+    assert 0 < ingest(wide).num_read < everything.num_read
+    assert content_of(wide) == content_of(site)
 
 
 def test_good_files_are_used_and_broken_ones_counted_by_reason(site: SiteConfig) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flwr.common.serde import recorddict_to_proto as to_proto
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.uid import UID
 
@@ -78,10 +80,18 @@ def forms_of(identifier: str) -> Iterator[bytes]:
 
 
 def assert_clean(kept: dict[str, bytes], num_files: int) -> None:
-    for identifier in identifiers(num_files):
-        for form in forms_of(identifier):
-            for place, content in kept.items():
-                assert form not in content, (identifier, form, place)
+    forms = {form: each for each in identifiers(num_files) for form in forms_of(each)}
+    heads = np.array([int.from_bytes(form[:4], "little") for form in forms], "<u4")
+    for place, content in kept.items():
+        present = set(np.intersect1d(heads, fours_of(content)).tolist())
+        for (form, identifier), head in zip(forms.items(), heads.tolist(), strict=True):
+            assert head not in present or form not in content, (identifier, form, place)
+
+
+def fours_of(content: bytes) -> NDArray[np.uint32]:
+    """Every four bytes that stand beside each other: few of thousands of forms begin with any of them."""
+    padded, count = content + bytes(7), len(content) // 4 + 1
+    return np.concatenate([np.frombuffer(padded, "<u4", count, start) for start in range(4)])
 
 
 def kept_below(folder: Path) -> dict[str, bytes]:
@@ -201,8 +211,9 @@ def damaged(site: SiteConfig) -> None:
 
 def test_the_scan_finds_what_stands_there_in_any_form() -> None:
     for form in forms_of("OKAPI-4711-"):
-        with pytest.raises(AssertionError):
-            assert_clean({"file": b"xy" + form + b"z"}, 3)
+        for place in range(4):
+            with pytest.raises(AssertionError):
+                assert_clean({"file": b"xyz"[:place] + form + b"z"}, 3)
     for code in ("utf-8", "utf-16-le"):
         for before in (b"", b"a", b"ab", b"abc"):
             hidden = base64.b64encode(before + "OKAPI-4711-2".encode(code) + b"tail")

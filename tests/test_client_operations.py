@@ -25,6 +25,7 @@ from federation.node_keys import make_node_key
 from privacy.accounting.phase import Phase
 from privacy.ledger.ledger import open_ledger
 from privacy.ledger.verification import read_statement
+from tests.faults.prometheus_names import against_the_guide
 
 ROOT = Path(__file__).parents[1]
 STEPS = Phase(noise_multiplier=2.0, sample_rate=0.01, num_steps=10)
@@ -89,10 +90,11 @@ def test_prometheus_reads_the_nodes_status_the_budget_and_the_log(profile: Path)
     assert values(site)["fedcxr_hospital_up"] == 0
     with running(site, NodeStatus.REGISTERED):
         told = values(site)
+        assert not against_the_guide(text_of(HospitalMetrics(site=site)))
     assert told["fedcxr_hospital_up"] == 1
     assert told['fedcxr_node_status{status="registered"}'] == 1
     assert told['fedcxr_node_status{status="unreachable"}'] == 0
-    assert told['fedcxr_events{event="joined"}'] == 1
+    assert told['fedcxr_events_total{event="joined"}'] == 1
     assert 0 < told["fedcxr_epsilon_spent"] < told["fedcxr_epsilon_cap"] == 8
 
 

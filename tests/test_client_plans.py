@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import client
@@ -25,7 +26,7 @@ from client.plans.store import (
 )
 from client.refused import NotTaken
 from federation.config import StudyConfig, study_digest, study_json
-from federation.messages import DeliveryRequest, Instruction, RefusalCode, Ticket
+from federation.messages import DeliveryRequest, Instruction, RefusalCode, Shipment, Ticket
 from federation.plan import SHOWN_DIGITS, SignedPlan
 from federation.privacy_terms import PrivacyTerms
 from federation.shipment import inline_shipment
@@ -109,6 +110,35 @@ def test_agreeing_to_a_later_plan_takes_back_the_earlier_one(
     assert [each.digest for each in approvals(site.state_path)] == [second.digest]
     assert code_of(site, asks(study, first)) == RefusalCode.PLAN
     assert code_of(site, asks(study, second)) is None
+
+
+def test_a_frozen_model_made_in_the_study_stays_the_first_that_came_until_another_plan_is_approved(
+    site: SiteConfig, study_of: Callable[..., StudyConfig], plan_of: PlanOf
+) -> None:
+    study = study_of(FULL, LORA)
+    first, second = plan_of(study, issued=1), plan_of(study, issued=2)
+    frozen, other = (inline_shipment({"b": np.full(2, value, np.float32)}) for value in (1, 2))
+
+    def asked(plan: SignedPlan, number: int, base: Shipment | None) -> RefusalCode | None:
+        return code_of(site, replace(asks(study, plan), round_number=number, base=base))
+
+    assert asked(first, 3, other) == RefusalCode.UNAPPROVED  # nobody agreed yet: it settles nothing
+    approve(site, first.digest, name="Dr Example")
+    assert (
+        asked(first, 3, None) is None
+    )  # refused later, as it names none; it settles nothing either
+    assert asked(first, 3, frozen) is None
+    assert asked(first, 4, frozen) is None
+    assert asked(first, 4, other) == RefusalCode.PLAN
+    assert asked(first, 3, other) == RefusalCode.PLAN
+    (refusal,) = {
+        each.facts["reason"] for each in entries(site.state_path) if "reason" in each.facts
+    }
+    assert "stage 2 began with the frozen model" in str(refusal)
+    arrive(site, second)
+    approve(site, second.digest, name="Dr Example")
+    assert asked(second, 4, other) is None
+    assert asked(second, 4, frozen) == RefusalCode.PLAN
 
 
 def test_studies_are_approved_one_by_one(

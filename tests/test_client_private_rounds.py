@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
 from client.config import SiteConfig
+from client.evidence.check import check, readable_ledger
 from client.leaving import WouldLeak, check_leaves
 from client.privacy_policy import load_policy
 from client.rounds import answer
@@ -210,7 +211,7 @@ def test_an_update_that_was_kept_but_not_settled_leaves_without_a_second_charge(
             answer(hospital, full)
     paid = spent(hospital)
     with monkeypatch.context() as patch:
-        patch.setattr("client.rounds.train_privately", die)
+        patch.setattr("client.private_training.train_privately", die)
         trained(hospital, full)
     assert spent(hospital) == paid
 
@@ -224,7 +225,7 @@ def test_nothing_is_computed_before_it_is_charged(
         seen.append(spent(hospital))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("client.rounds.train_privately", look)
+    monkeypatch.setattr("client.private_training.train_privately", look)
     with pytest.raises(KeyboardInterrupt):
         answer(hospital, full)
     assert seen[0] > 0
@@ -294,6 +295,7 @@ def test_an_old_copy_of_the_ledger_stops_the_hospital(
     assert update.ledger is not None
     store.witness(hospital.site_name, update.ledger, 2)
     ledger_path(hospital).write_bytes(old)
+    shutil.rmtree(hospital.state_path / "evidence")  # the log would find it first
     third = replace(
         full,
         round_number=3,
@@ -302,6 +304,36 @@ def test_an_old_copy_of_the_ledger_stops_the_hospital(
     )
     assert refused(hospital, third).code == RefusalCode.LEDGER
     assert refused(hospital, replace(third, receipt=None)).code == RefusalCode.LEDGER
+
+
+def test_an_older_ledger_beside_a_newer_log_stops_the_hospital_before_any_receipt_comes(
+    hospital: SiteConfig, full: Instruction
+) -> None:
+    trained(hospital, full)
+    path = ledger_path(hospital)
+    before = path.read_bytes()
+    trained(hospital, replace(full, round_number=2))
+    newest, third = path.read_bytes(), replace(full, round_number=3)
+    without_the_end = b"".join(newest.splitlines(keepends=True)[:-1])  # as before it was settled
+    for old in (without_the_end, before, b""):
+        path.write_bytes(old)
+        assert refused(hospital, third).code == RefusalCode.LEDGER
+        assert path.read_bytes() == old
+        found = check(hospital.state_path, ledger=readable_ledger(path))
+        assert any("privacy ledger had" in problem for problem in found.problems)
+    path.unlink()
+    assert check(hospital.state_path, ledger=readable_ledger(path)).problems
+    path.write_bytes(newest)
+    trained(hospital, third)
+
+
+def test_the_ledger_of_another_data_set_is_no_older_one(
+    hospital: SiteConfig, full: Instruction
+) -> None:
+    trained(hospital, full)
+    other = with_policy(hospital, data_set="cardiology", ledger_path="other.ledger")
+    trained(other, replace(full, round_number=2))
+    assert read_chain(ledger_path(other)).head.count > 0
 
 
 def test_receipts_are_believed_from_the_first_key_only(

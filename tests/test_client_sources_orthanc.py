@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -28,12 +28,16 @@ from pydicom.uid import (
 )
 
 from client.config import Dicomweb, Peer, Receiver, SiteConfig
+from client.doctor import sources
+from client.doctor.hospital import Hospital, hospital_of
 from client.intake.ingest import ingest
 from client.sources.configured import sources_of
 from client.sources.dicomweb import DicomwebSource
 from client.sources.item import Item, Source, SourceFailed
 from client.sources.kinds import PICTURE_SYNTAXES
+from client.sources.listener import AddressUnknown
 from client.sources.receiver import receive
+from federation.diagnosis import Finding, Job, Verdict
 from simulation.dicom_writer import Machine, Study, build_radiograph, uid_of, write_radiograph
 
 PLUGINS = Path("/usr/share/orthanc/plugins")
@@ -124,14 +128,14 @@ def write_as(path: Path, source: Path, kind: UID, modality: str, *, study: str) 
     return path
 
 
-def settings_of(folder: Path, *, http: int, push: int) -> dict[str, object]:
+def settings_of(folder: Path, *, http: int, dicom: int, push: int) -> dict[str, object]:
     return {
         "Name": TITLE,
         "DicomAet": TITLE,
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
         "HttpPort": http,
-        "DicomPort": free_port(),
+        "DicomPort": dicom,
         "RemoteAccessAllowed": False,  # this release listens on every address of the machine
         "AuthenticationEnabled": True,
         "RegisteredUsers": {USER: PASSWORD},
@@ -168,7 +172,7 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pacs]:
     password_path = folder / "password"
     password_path.write_text(f"{PASSWORD}\n")
     password_path.chmod(0o600)
-    http, push = free_port(), free_port()
+    http, dicom, push = free_port(), free_port(), free_port()
     site = SiteConfig(
         site_name="a",
         coordinator="localhost:1",
@@ -178,10 +182,10 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pacs]:
         dicomweb=Dicomweb(
             url=f"http://127.0.0.1:{http}/dicom-web/", user=USER, password_path=password_path
         ),
-        receiver=Receiver(peers=(Peer(ae_title=TITLE, host="localhost"),), port=push),
+        receiver=Receiver(peers=(Peer(ae_title=TITLE, host="localhost", port=dicom),), port=push),
     )
     pacs = Pacs(url=f"http://127.0.0.1:{http}", site=site, files=write_studies(folder))
-    with orthanc(folder, settings_of(folder, http=http, push=push)):
+    with orthanc(folder, settings_of(folder, http=http, dicom=dicom, push=push)):
         for path in pacs.files.values():
             pacs.ask("POST", "/instances", path.read_bytes())
         yield pacs
@@ -358,6 +362,64 @@ def test_what_the_pacs_pushes_waits_as_it_went_in_until_it_is_in_the_cache(
     assert not [item for item in items if any(uid in item.name for uid in files)]
     assert ingest(site, num_workers=1).tally.num_usable == len(files)
     assert list(source.items()) == []
+
+
+def looked_at(question: Callable[[Hospital], Finding], site: SiteConfig) -> Finding:
+    return question(hospital_of(site, Path("site.yaml"), None))
+
+
+def test_the_doctor_asks_the_pacs_for_one_study_and_tells_what_is_wrong(
+    pacs: Pacs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = pacs.site.dicomweb
+    assert config is not None
+    well = looked_at(sources.pacs, pacs.site)
+    assert well.verdict is Verdict.OK, well
+    assert looked_at(sources.pacs, replace(pacs.site, dicomweb=None)).verdict is Verdict.SKIPPED
+    wrong = tmp_path / "password"
+    wrong.write_text("guessed")
+    wrong.chmod(0o600)
+    for changes, job, words in (
+        ({"password_path": wrong}, Job.DATA_MANAGER, "refuses access"),
+        ({"password_path": tmp_path / "none"}, Job.DATA_MANAGER, "cannot be used"),
+        ({"url": f"{pacs.url}/app"}, Job.DATA_MANAGER, "is not DICOMweb"),
+        ({"url": f"http://127.0.0.1:{free_port()}"}, Job.NETWORK, "cannot be asked now"),
+    ):
+        changed = replace(config, **changes)
+        found = looked_at(sources.pacs, replace(pacs.site, dicomweb=changed))
+        assert (found.verdict, found.job) == (Verdict.FAIL, job), found
+        assert words in found.sentence
+        assert found.next_step
+    assert "SYN" not in caplog.text
+
+
+def test_the_doctor_has_the_pacs_that_pushes_answer_an_echo_and_looks_for_the_receiver(
+    pacs: Pacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = pacs.site.receiver
+    assert config is not None
+    site = replace(pacs.site, state_path=tmp_path / "state", dicomweb=None)
+    nothing_pushed = replace(site, receiver=None, data_path=tmp_path)
+    assert looked_at(sources.receiver, nothing_pushed).verdict is Verdict.SKIPPED
+    idle = looked_at(sources.receiver, site)
+    assert (idle.verdict, idle.job) == (Verdict.WARN, Job.DATA_MANAGER)
+    assert "fedcxr hospital receive" in idle.next_step
+    with receiving(site):
+        well = looked_at(sources.receiver, site)
+    assert well.verdict is Verdict.OK, well
+    assert "1 of 1 peer(s)" in well.sentence
+    gone = replace(config, peers=(replace(config.peers[0], port=free_port()),))
+    found = looked_at(sources.receiver, replace(site, receiver=gone))
+    assert (found.verdict, found.job) == (Verdict.FAIL, Job.NETWORK)
+    assert "does not answer" in found.sentence
+
+    def unknown(host: str) -> frozenset[str]:
+        raise AddressUnknown(host)
+
+    monkeypatch.setattr(sources, "addresses_of", unknown)
+    found = looked_at(sources.receiver, site)
+    assert (found.verdict, found.job) == (Verdict.FAIL, Job.DATA_MANAGER)
+    assert "is not known" in found.sentence
 
 
 def syntax_of(path: Path) -> UID:

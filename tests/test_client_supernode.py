@@ -272,7 +272,7 @@ def test_the_launcher_removes_unpacked_bundles_and_refuses_to_run_without_a_dige
 ) -> None:
     unpacked(tmp_path, {"client/app.py": b"evil"})
     options = ["--status", str(tmp_path / "status"), "--node-id", str(tmp_path / "id")]
-    options += ["--state", str(tmp_path / "state"), "--limits", "{}"]
+    options += ["--state", str(tmp_path / "state")]
     for digest in ([], ["--bundle-digest", DIGEST]):
         answer = subprocess.run(
             [sys.executable, "-m", "client.node_launcher", *digest, *options, "--nonsense"],

@@ -14,12 +14,14 @@ from client.transfer import patience
 from client.transfer.fetch import fetch_shards
 from client.transfer.leave import leave_shards
 from client.transfer.moved import Moved
-from client.transfer.refusals import NotWanted, TicketExpired
+from client.transfer.refusals import NotWanted, ShutOut, TicketExpired
 from federation.parcel import Parcel, pack, shards_in_file
 from federation.processes import free_port
 from model.tensors import InMemory
 from server.blobs.builtin import BuiltinStore
+from server.enrolment.register import revoke
 from tests.faults.blob_server import certificate, hospital, until
+from tests.faults.gateway_process import put_on_roster
 from tests.faults.line import FaultyLine
 
 pytestmark = pytest.mark.slow
@@ -44,6 +46,7 @@ def port() -> int:
 def gateway(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """A process of the coordinator's public port; killed at the end if it is not dead."""
     tls = certificate(folder)
+    put_on_roster(folder, "a")
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "server.gateway", "--host", "127.0.0.1", "--port", str(port)),
@@ -82,7 +85,7 @@ def test_a_change_arrives_past_ten_cuts_and_a_killed_coordinator(
 ) -> None:
     shards, told = range(len(change.digests)), list[Moved]()
     store.open_box("change.a.1", change)
-    ticket = store.leave_ticket("change.a.1", change, shards, seconds=60)
+    ticket = store.leave_ticket("change.a.1", change, shards, site="a", seconds=60)
     read = shards_in_file(change, tmp_path / "change")
 
     def leave() -> None:
@@ -110,7 +113,7 @@ def test_weights_are_fetched_past_ten_cuts_and_a_killed_coordinator(
     tmp_path: Path, store: BuiltinStore, change: Parcel, port: int
 ) -> None:
     store.publish("weights.1", change, tmp_path / "change", 0)
-    ticket = store.fetch_ticket("weights.1", change, seconds=60)
+    ticket = store.fetch_ticket("weights.1", change, site="a", seconds=60)
     path, told = tmp_path / "received", list[Moved]()
     path.write_bytes(b"header")
 
@@ -137,8 +140,8 @@ def test_what_the_coordinator_forgot_is_not_wanted_and_its_tickets_run_out(
     tmp_path: Path, store: BuiltinStore, change: Parcel, port: int
 ) -> None:
     store.open_box("change.a.1", change)
-    late = store.leave_ticket("change.a.1", change, [0], seconds=-60)
-    ticket = store.leave_ticket("change.a.1", change, [0], seconds=60)
+    late = store.leave_ticket("change.a.1", change, [0], site="a", seconds=-60)
+    ticket = store.leave_ticket("change.a.1", change, [0], site="a", seconds=60)
     read, site = shards_in_file(change, tmp_path / "change"), hospital(tmp_path, port)
     with gateway(tmp_path, port):
         assert leave_shards(site, ticket, change, read, [0]) == change.sizes[0]
@@ -148,3 +151,37 @@ def test_what_the_coordinator_forgot_is_not_wanted_and_its_tickets_run_out(
         store.forget("change.a.")
         with pytest.raises(NotWanted):
             leave_shards(site, ticket, change, read, [0])
+
+
+def test_a_hospital_that_is_revoked_gets_no_further_byte_and_is_told_why(
+    tmp_path: Path, store: BuiltinStore, change: Parcel, port: int
+) -> None:
+    store.publish("weights.1", change, tmp_path / "change", 0)
+    ticket = store.fetch_ticket("weights.1", change, site="a", seconds=60)
+    left = store.leave_ticket("change.a.1", change, [0], site="a", seconds=60)
+    store.open_box("change.a.1", change)
+    path, failed = tmp_path / "received", list[BaseException]()
+    path.touch()
+
+    def fetch() -> None:
+        try:
+            fetch_shards(hospital(tmp_path, line.port), ticket, change, path, start=0)
+        except ShutOut as err:
+            failed.append(err)
+
+    with FaultyLine(port) as line, gateway(tmp_path, port):
+        line.cut_after(300_000, times=1000)
+        line.limit(4e5)
+        fetching = in_background(fetch)
+        until(lambda: path.stat().st_size > 100_000)
+        revoke(tmp_path, tmp_path / "roster", "a")
+        fetching.join(20)
+        site, read = hospital(tmp_path, port), shards_in_file(change, tmp_path / "change")
+        with pytest.raises(ShutOut, match=r"has shut this hospital out \(revoked\): ask it why"):
+            leave_shards(site, left, change, read, [0])
+        put_on_roster(tmp_path, "a")  # it comes back: its old tickets do not
+        with pytest.raises(ShutOut):
+            leave_shards(site, left, change, read, [0])
+    assert "shut this hospital out (revoked)" in str(failed[0])
+    assert 100_000 < path.stat().st_size < change.num_bytes
+    assert not store.arrived("change.a.1", change)

@@ -167,7 +167,7 @@ def test_hospitals_call_the_coordinator_where_it_listens_under_a_name_in_its_cer
     options = dict(zip(command[2::2], command[3::2], strict=True))
     assert profile(name).coordinator == f"coordinator:{options['--port']}"
     assert options["--name"] == "coordinator"
-    assert options["--host"] == "0.0.0.0"  # noqa: S104  the container's own networks
+    assert options["--listen"] == "0.0.0.0"  # noqa: S104  the container's own networks
 
 
 def test_healthy_means_contributing_and_not_merely_alive(services: dict[str, Service]) -> None:

@@ -219,7 +219,8 @@ def read_on(here: Reader, there: Reader) -> None:
         here.read(block)
     for block in blocks("hospital.md")[2:]:
         there.read(block)
-    there.read(security[0])
+    here.read(security[0])
+    there.read(security[1])
     here.read(operating[-1])
     there.read(security[-1][:-1])
     here.open["NAME"] = "st-mary"

@@ -16,17 +16,23 @@ import pytest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
+from starlette.types import ASGIApp
 
 import client.supernode
 from client.config import SiteConfig
 from client.supernode import NodeState, node_state
 from federation.bundle import bundle_bytes, bundle_digest, bundle_files
+from federation.console.doorkeeper import Doorkeeper
+from federation.console.guard import LOOPBACK
 from federation.files import AlreadyRunning
 from federation.processes import flower_environment, free_port
+from server.console.connections import Connections, ask_superlink
+from server.console.run import coordinator_console
 from server.control import open_control
 from server.endpoint import Endpoint
 from server.gateway.calls import FLEET_PATHS
 from server.superlink import CoordinatorSettings, run_status, serve, stop_run, submit_run
+from tests.browser.served import served, visiting
 
 pytestmark = [pytest.mark.slow, pytest.mark.federation]
 
@@ -76,6 +82,8 @@ class Federation:
     endpoint: Endpoint
     site: SiteConfig
     site_path: Path
+    leave: threading.Event
+    """Ends the hospital."""
 
     def caller(self) -> httpx.Client:
         """Someone who trusts the coordinator and holds no key."""
@@ -107,9 +115,11 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     before = set(psutil.Process().children(recursive=True))  # other tests' helpers may live on
     (root / "code").mkdir()
     (root / "code" / "fedcxr_probe.py").write_text(PROBE)
-    settings = CoordinatorSettings(state_path=root / "coordinator", share_path=root / "share")
+    settings = CoordinatorSettings(
+        state_path=root / "coordinator", share_path=root / "share", roster_path=root / "keys"
+    )
     endpoints: list[Endpoint] = []
-    stop = threading.Event()
+    stop, leave = threading.Event(), threading.Event()
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
         patch.setenv("PYTHONPATH", str(root / "code"))
         patch.setattr(client.supernode, "bundle_digest", lambda: bundle_digest(PINNED))
@@ -117,15 +127,17 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         try:
             assert eventually(lambda: bool(endpoints) or jobs[0].done())
             site = site_of(root, "north", endpoints[0].port)
-            jobs.append(pool.submit(take_part, site, root / "north.yaml", stop))
+            jobs.append(pool.submit(take_part, site, root / "north.yaml", leave))
             yield Federation(
                 state=settings.state_path,
                 endpoint=endpoints[0],
                 site=site,
                 site_path=root / "north.yaml",
+                leave=leave,
             )
         finally:
             stop.set()
+            leave.set()
         for job in jobs:
             job.result()
     assert not set(psutil.Process().children(recursive=True)) - before
@@ -139,7 +151,7 @@ def site_of(root: Path, name: str, port: int) -> SiteConfig:
         data_path=root / "data",
         state_path=root / name,
         image_size=32,
-        public_key_path=root / "coordinator" / "roster" / f"{name}.pub",
+        public_key_path=root / "keys" / f"{name}.pub",
     )
 
 
@@ -309,3 +321,26 @@ def test_the_hospital_is_back_soon_after_superlink_and_node_were_killed(
         killed = time.time()
         assert eventually(lambda: caller.get(health).status_code == 200)
     assert eventually(lambda: is_registered(federation) and status.stat().st_mtime > killed)
+
+
+def test_the_console_says_who_is_on_the_roster_connected_or_not_and_since_when(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.console.connections.KEEP_SECONDS", 0.0)
+    assert eventually(lambda: ask_superlink(federation.state)["north"].is_open)
+    before, asked = ask_superlink(federation.state)["north"], time.time()
+
+    def build(door: Doorkeeper, port: int) -> ASGIApp:
+        nodes = Connections(state_path=federation.state)
+        return coordinator_console(nodes, door, hosts=LOOPBACK, port=port, is_secure=False)
+
+    with served(build) as console, visiting(console) as visitor:
+        page = visitor.read("/hospitals").text
+        assert [page.count(word) for word in ("member, no certificate", ">connected<")] == [1, 1]
+        federation.leave.set()  # for good: no other test comes after this one
+        assert eventually(lambda: ">not connected<" in visitor.read("/hospitals").text)
+    gone = ask_superlink(federation.state)["north"]
+    assert not gone.is_open
+    assert before.since is not None
+    assert gone.since is not None
+    assert before.since < asked < gone.since < time.time()

@@ -1,16 +1,14 @@
-"""The door and the guard of a console: who enters, what no question gets past, and how losses become lines."""
+"""The door and the guard of a console: who enters, and what no question gets past."""
 
-import math
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from fastapi.routing import APIRoute
 
-from federation.console.chart import Line, line_chart
+from client.console.acts import acts as hospitals_acts
+from client.console.pages import pages as hospitals_pages
 from federation.console.doorkeeper import (
     FAILURE_SECONDS,
     MAX_ADDRESSES,
@@ -18,7 +16,7 @@ from federation.console.doorkeeper import (
     Doorkeeper,
     TooManyAttempts,
 )
-from federation.console.look import duration
+from federation.console.pages import door, form_of, signed_in
 from federation.console.password import (
     PasswordFileUnusable,
     PasswordTooShort,
@@ -28,7 +26,7 @@ from federation.console.password import (
 )
 from federation.console.serving import PortTaken, is_loopback, taken_place
 from federation.console.sessions import IDLE_SECONDS, LIFE_SECONDS, MAX_SESSIONS, Sessions
-from federation.sizes import size
+from server.console.pages import pages as coordinators_pages
 from tests.browser.coordinator import served_console
 from tests.browser.served import Served, Visitor, visiting
 
@@ -57,6 +55,19 @@ class Clock:
     def __call__(self) -> float:
         """Seconds since it began."""
         return self.seconds
+
+
+def test_every_page_needs_the_password_and_everything_that_changes_needs_a_form_of_ours() -> None:
+    routers = (door, coordinators_pages, hospitals_pages, hospitals_acts)
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    open_ones, count = set(), 0
+    for route in routes:
+        asked = {each.call for each in route.dependant.dependencies}
+        assert route.methods == ({"POST"} if form_of in asked else {"GET"}), route.path
+        open_ones |= set() if signed_in in asked else {(*route.methods, route.path)}
+        count += 1
+    assert count == sum(len(router.routes) for router in routers) > 15
+    assert open_ones == {("GET", "/login"), ("POST", "/login"), ("GET", "/shared/{name}")}
 
 
 def test_no_page_is_shown_before_the_password(stranger: Visitor) -> None:
@@ -108,7 +119,7 @@ def test_guessing_ends_after_five_wrong_passwords_even_with_the_right_one(
     answer = stranger.enter()
     assert answer.status_code == 429
     assert 0 < int(answer.headers["retry-after"]) <= FAILURE_SECONDS + 1
-    assert "too many wrong passwords" in answer.text
+    assert "Too many wrong passwords" in answer.text
 
 
 def test_no_other_site_can_send_a_form(console: Served, stranger: Visitor) -> None:
@@ -174,7 +185,7 @@ def test_a_page_that_cannot_be_shown_says_what_to_do_and_nothing_of_the_program(
         (broken / "study.json").write_text("{]")
         answer = visitor.read("/")
         assert answer.status_code == 500
-        assert "the study is not JSON" in answer.text
+        assert "The study is not JSON" in answer.text
         assert "Traceback" not in answer.text
         assert "To the overview" in visitor.read("/nowhere").text
 
@@ -211,6 +222,18 @@ def test_wrong_passwords_are_counted_by_address_and_forgotten_after_a_while() ->
     assert door.admits(told[-1], "10.0.0.2")
     clock.seconds = FAILURE_SECONDS
     assert door.admits(told[-1], "10.0.0.1")
+
+
+def test_a_network_with_many_addresses_has_no_more_guesses_than_one() -> None:
+    door = Doorkeeper(kept=None, tell=pytest.fail)
+    for number in range(MAX_FAILURES):
+        assert not door.admits("wrong", f"2001:db8::{number:x}")
+    with pytest.raises(TooManyAttempts):
+        door.admits("wrong", "2001:db8::ffff:1")
+    assert not door.admits("wrong", "2001:db8:0:1::1")
+    for number in range(MAX_FAILURES):
+        assert not door.admits("wrong", f"::ffff:10.0.0.{number}")
+    assert not door.admits("wrong", "10.0.0.9")
 
 
 def test_many_addresses_cannot_fill_the_memory() -> None:
@@ -254,49 +277,6 @@ def test_a_port_of_another_program_is_said_to_be_taken() -> None:
 def test_only_this_machines_own_addresses_need_no_tls() -> None:
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost")] == [True] * 3
     assert not any(map(is_loopback, ("::", "10.1.2.3", "example.org", "127.0.0.1.example.org")))
-
-
-@given(
-    values=st.lists(
-        st.none() | st.floats(-1e6, 1e6, allow_nan=False) | st.just(math.nan),
-        min_size=1,
-        max_size=40,
-    )
-)
-def test_every_point_lies_in_the_chart_and_gaps_stay_gaps(values: list[float | None]) -> None:
-    points = list(enumerate(values, start=1))
-    chart = line_chart([Line(name="loss", kind="mean", points=points)], num_rounds=len(values))
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    assert (chart is None) == (not known)
-    if chart is None:
-        return
-    (curve,) = chart.curves
-    places = [
-        tuple(map(float, pair.split())) for pair in curve.path.replace("M", "L").split("L") if pair
-    ]
-    assert len(places) == len(known)
-    for x, y in places:
-        assert chart.left <= x <= chart.right
-        assert chart.top <= y <= chart.bottom
-    numbers = [number for number, value in points if value is not None and not math.isnan(value)]
-    breaks = sum(later - earlier > 1 for earlier, later in pairwise(numbers))
-    assert curve.path.count("M") == breaks + 1
-
-
-def test_a_lower_loss_is_drawn_lower_and_labels_are_round_numbers() -> None:
-    points = [(1, 0.91), (2, 0.5), (3, 0.13)]
-    chart = line_chart([Line(name="loss", kind="mean", points=points)], num_rounds=3)
-    assert chart is not None
-    heights = [float(pair.split()[1]) for pair in chart.curves[0].path[1:].split("L")]
-    assert heights == sorted(heights)  # of SVG, whose zero is at the top
-    assert [tick.text for tick in chart.up] == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
-    assert [tick.text for tick in chart.across] == ["1", "2", "3"]
-
-
-def test_lengths_of_time_and_sizes_are_written_for_people() -> None:
-    seconds = (5, 65, 3 * 3600 + 120, 50 * 3600)
-    assert [duration(each) for each in seconds] == ["5 s", "1 min 05 s", "3 h 02 min", "2 d 2 h"]
-    assert [size(each) for each in (12, 2_400_000, 5.3e9)] == ["12 B", "2.4 MB", "5.3 GB"]
 
 
 def test_nobody_without_the_password_learns_what_the_console_is_about(stranger: Visitor) -> None:

@@ -71,13 +71,11 @@ def test_nothing_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     assert eventually(lambda: not any(is_running(pid) for pid in family), seconds=3.0)
 
 
-def test_stopping_kills_what_does_not_listen_and_what_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "STOP_SECONDS", 0.3)
+def test_stopping_kills_what_does_not_listen_and_what_it_started(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         supervisor.start("stubborn", program(tmp_path, STUBBORN, str(tmp_path / "grandchild")))
         family = [number_in(tmp_path / "grandchild"), supervisor.states()["stubborn"].pid or 0]
+        supervisor.stop(patience_seconds=0.3)
     assert eventually(lambda: not any(is_running(pid) for pid in family))
 
 

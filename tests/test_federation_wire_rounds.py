@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.encoding import Encoding
+from federation.log_witness import LogWitness, SignedHead
 from federation.messages import Instruction, Refusal, RefusalCode, Shipment, Step, Ticket, Update
 from federation.parcel import Parcel, pack_inline
 from federation.shipment import inline_shipment, open_inline
@@ -49,6 +50,19 @@ words = st.text(min_size=1, max_size=12).filter(lambda word: word.isprintable())
 counts = st.integers(0, 2**53 - 1)
 numbers = st.floats(allow_nan=False)
 digests = st.sampled_from(["0" * 64, "0123456789abcdef" * 4])
+heads = st.builds(Head, count=st.integers(0, 10**15 - 1), digest=digests)
+said = st.builds(SignedHead, head=heads, signature=st.sampled_from(["ab" * 8, "cd" * 70]))
+witnesses = st.builds(
+    LogWitness,
+    site_name=st.sampled_from(["a", "st-mary"]),
+    count=counts,
+    digest=digests,
+    head_signature=st.just("ab" * 70),
+    study_digest=digests,
+    round_number=counts,
+    seconds=counts,
+    signature=st.just("ef" * 64),
+)
 SOME_ARRAYS = (ARRAYS, {"a.b": np.zeros((3, 0), np.float32)}, {"c d": np.ones(7, np.float32)})
 PARCELS = [
     pack_inline(InMemory(arrays), encoding, shard_values=shard_values)
@@ -97,7 +111,8 @@ def updates(draw: st.DrawFn) -> Update:
         seconds=draw(numbers),
         num_records=draw(counts),
         num_files=draw(counts),
-        ledger=draw(st.none() | st.builds(Head, count=st.integers(0, 10**15 - 1), digest=digests)),
+        ledger=draw(st.none() | heads),
+        log=draw(st.none() | said),
     )
 
 
@@ -109,8 +124,9 @@ instructions = st.builds(
     base=st.none() | shipments(),
     site_number=st.none() | st.integers(1, 32),
     witness_key=st.just("") | digests,
+    log_witness=st.none() | witnesses,
 )
-refusals = st.builds(Refusal, code=st.sampled_from(RefusalCode), reason=words)
+refusals = st.builds(Refusal, code=st.sampled_from(RefusalCode), reason=words, log=st.none() | said)
 
 
 @given(instructions)
@@ -181,6 +197,7 @@ def test_an_update_without_a_field_is_refused_with_the_fields_name(name: str) ->
         ("received_digest", "a" * 64 + "\n"),
         ("ledger", "1 x"),
         ("ledger", 1),
+        *(("log", said) for said in (1, "1 x", f"1 {'a' * 64}", f"1 {'a' * 64} xy")),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_refused_with_its_name(name: str, value: object) -> None:
@@ -190,11 +207,23 @@ def test_a_field_of_the_wrong_kind_is_refused_with_its_name(name: str, value: ob
         unpack_answer(record)
 
 
-@pytest.mark.parametrize("name", ["header", "change"])
-def test_an_update_without_a_record_is_refused_with_its_name(name: str) -> None:
+def without(record: RecordDict, part: str) -> RecordDict:
+    """The record as if nobody had put this part into it."""
+    header = record.config_records["header"]
+    for key in [key for key in header if key.startswith(f"{part}.")]:
+        del header[key]
+    return record
+
+
+def test_an_update_without_a_description_of_its_change_is_refused() -> None:
+    with pytest.raises(Unreadable, match="change"):
+        unpack_answer(without(pack_answer(UPDATE), "change"))
+
+
+def test_an_update_without_fields_is_refused() -> None:
     record = pack_answer(UPDATE)
-    del record[name]
-    with pytest.raises(Unreadable, match=name):
+    del record["header"]
+    with pytest.raises(Unreadable, match="header"):
         unpack_answer(record)
 
 
@@ -212,9 +241,8 @@ def test_a_record_of_another_kind_does_not_pass_for_the_header() -> None:
 @pytest.mark.parametrize("name", ["weights", "base"])
 def test_an_instruction_that_promises_tensors_must_describe_them(name: str) -> None:
     record = pack_instruction(replace(INSTRUCTION, base=INSTRUCTION.weights))
-    del record[name]
     with pytest.raises(Unreadable, match=name):
-        unpack_instruction(record)
+        unpack_instruction(without(record, name))
 
 
 @pytest.mark.parametrize(
@@ -224,6 +252,7 @@ def test_an_instruction_that_promises_tensors_must_describe_them(name: str) -> N
         *(("has_base", flag) for flag in (0, 1, "yes")),
         *(("witness_key", key) for key in ("x", "A" * 64, 1)),
         ("receipt", "{}"),
+        *(("log_witness", said) for said in ("{}", "[", 1, "[" * 5000)),
         ("study", 1),
     ],
 )
@@ -239,6 +268,13 @@ def test_records_that_nobody_asked_for_are_ignored() -> None:
     record["more"] = ConfigRecord({"a": 1})
     record.config_records["header"]["more"] = "text"
     assert unpack_answer(record) == UPDATE
+
+
+def test_a_message_is_one_record_and_one_more_for_tensors_inside_it() -> None:
+    """Flower sends each record by a request of its own, through every process on the way."""
+    with_base = replace(INSTRUCTION, base=INSTRUCTION.weights)
+    assert sorted(pack_instruction(with_base)) == ["base.content", "header", "weights.content"]
+    assert sorted(pack_answer(UPDATE)) == ["change.content", "header"]
 
 
 def test_a_refusal_for_a_reason_that_no_release_knows_is_refused() -> None:

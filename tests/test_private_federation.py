@@ -70,3 +70,10 @@ def test_both_kinds_of_stages_train_privately_and_every_round_is_in_the_ledger(
         assert 0 < facts["epsilon"] <= 20.0
         assert [receipt["round_number"] for receipt in facts["receipts"]] == [1, 2]
         assert fedcxr("hospital", "ledger", layout.profile(name), "--verify")[0] == 0
+        code, out, _ = fedcxr("hospital", "audit", "verify", layout.profile(name), "--json")
+        assert (code, json.loads(out)["witnessed"]["round_number"]) == (0, 2)
+        where = ("--state", layout.coordinator, "--json")
+        seen = json.loads(fedcxr("coordinator", "witness", name, *where)[1])
+        assert (seen["witnessed"][-1]["round_number"], seen["breaks"]) == (3, [])
+        read_out = ("--head", seen["witnessed"][-1]["digest"][:16])
+        assert fedcxr("hospital", "audit", "verify", layout.profile(name), *read_out)[0] == 0

@@ -104,7 +104,7 @@ def test_what_was_left_is_brought_as_it_was_packed(
 ) -> None:
     store.open_box(SPACE, parcel)
     assert store.arrived(SPACE, parcel) == frozenset()
-    ticket = store.leave_ticket(SPACE, parcel, range(4), seconds=60)
+    ticket = store.leave_ticket(SPACE, parcel, range(4), site="a", seconds=60)
     leave(ticket, shards(tmp_path, parcel))
     assert store.arrived(SPACE, parcel) == {0, 1, 2, 3}
     brought = Unpacked(parcel, store.bring(SPACE, parcel, range(4)))
@@ -118,7 +118,7 @@ def test_what_is_offered_is_fetched_whole_and_from_the_middle(
     file.write_bytes(b"header:" + (tmp_path / "change").read_bytes())
     store.publish(SPACE, parcel, file, 7)
     store.publish(SPACE, parcel, file, 7)
-    ticket = store.fetch_ticket(SPACE, parcel, seconds=60)
+    ticket = store.fetch_ticket(SPACE, parcel, site="a", seconds=60)
     fetched = [httpx.get(link, trust_env=False).content for link in ticket.links]
     assert fetched == shards(tmp_path, parcel)
     rest = httpx.get(ticket.links[0], headers={"Range": "bytes=100-"}, trust_env=False)
@@ -129,14 +129,14 @@ def test_a_corrupted_object_is_refused_and_can_be_left_again(
     store: BlobStore, tmp_path: Path, parcel: Parcel
 ) -> None:
     contents = shards(tmp_path, parcel)
-    ticket = store.leave_ticket(SPACE, parcel, range(4), seconds=60)
+    ticket = store.leave_ticket(SPACE, parcel, range(4), site="a", seconds=60)
     leave(ticket, [contents[0], bytes(len(contents[1])), *contents[2:]])
     with pytest.raises(ShardDamaged, match="shard 1 of") as damaged:
         store.bring(SPACE, parcel, range(4))
     assert damaged.value.number == 1
     assert store.arrived(SPACE, parcel) == {0, 2, 3}
     assert sorted(path.name for path in (tmp_path / "scratch").rglob("0*")) == ["000000"]
-    leave(store.leave_ticket(SPACE, parcel, [1], seconds=60), [contents[1]])
+    leave(store.leave_ticket(SPACE, parcel, [1], site="a", seconds=60), [contents[1]])
     assert store.bring(SPACE, parcel, range(4))(1, 0, parcel.sizes[1]) == contents[1]
 
 
@@ -144,14 +144,16 @@ def test_an_object_of_another_size_has_not_arrived(
     store: BlobStore, parcel: Parcel, tmp_path: Path
 ) -> None:
     contents = shards(tmp_path, parcel)
-    leave(store.leave_ticket(SPACE, parcel, [0], seconds=60), [contents[0][:-1]])
+    leave(store.leave_ticket(SPACE, parcel, [0], site="a", seconds=60), [contents[0][:-1]])
     assert store.arrived(SPACE, parcel) == frozenset()
 
 
 def test_dropped_shards_are_gone_here_and_there(
     store: BlobStore, tmp_path: Path, parcel: Parcel
 ) -> None:
-    leave(store.leave_ticket(SPACE, parcel, range(4), seconds=60), shards(tmp_path, parcel))
+    leave(
+        store.leave_ticket(SPACE, parcel, range(4), site="a", seconds=60), shards(tmp_path, parcel)
+    )
     store.bring(SPACE, parcel, range(4))
     store.drop(SPACE, [0, 3])
     store.drop(SPACE, [0, 3])
@@ -176,7 +178,7 @@ def test_links_end_with_their_ticket_and_bind_what_may_be_put(
     store: BlobStore, parcel: Parcel
 ) -> None:
     before = int(time.time())
-    ticket = store.leave_ticket(SPACE, parcel, [2], seconds=90)
+    ticket = store.leave_ticket(SPACE, parcel, [2], site="a", seconds=90)
     asked = parse_qs(urlsplit(ticket.links[0]).query)
     assert asked["X-Amz-Expires"] == ["90"]
     assert asked["X-Amz-SignedHeaders"] == ["content-length;host"]
@@ -187,7 +189,7 @@ def test_links_end_with_their_ticket_and_bind_what_may_be_put(
 
 
 def test_no_link_is_asked_for_longer_than_a_bucket_signs(store: BlobStore, parcel: Parcel) -> None:
-    ticket = store.fetch_ticket(SPACE, parcel, seconds=1e9)
+    ticket = store.fetch_ticket(SPACE, parcel, site="a", seconds=1e9)
     assert parse_qs(urlsplit(ticket.links[0]).query)["X-Amz-Expires"] == ["604800"]
     assert ticket.expires < time.time() + 604801
 

@@ -220,8 +220,8 @@ def test_what_is_offered_is_found_where_it_lies(
 
 def test_tickets_have_a_link_for_each_shard(state: Path, parcel: Parcel) -> None:
     store = BuiltinStore(state)
-    fetch = store.fetch_ticket(SPACE, parcel, seconds=60)
-    leave = store.leave_ticket(SPACE, parcel, [2, 3], seconds=60)
+    fetch = store.fetch_ticket(SPACE, parcel, site="a", seconds=60)
+    leave = store.leave_ticket(SPACE, parcel, [2, 3], site="a", seconds=60)
     assert fetch.links == tuple(f"/blobs/{SPACE}/{number}" for number in range(4))
     assert leave.links == (f"/blobs/{SPACE}/2", f"/blobs/{SPACE}/3")
     assert fetch.token != leave.token

@@ -17,6 +17,13 @@ from server.blobs.tickets import load_key, sign_token
 SHARD = bytes(1000)
 
 
+class Everybody:
+    """Is a member."""
+
+    def why_barred(self, site: str, since: float) -> None:
+        """Never."""
+
+
 @pytest.fixture
 def box(tmp_path: Path) -> Path:
     boxes = Boxes(boxes_path(tmp_path))
@@ -25,11 +32,11 @@ def box(tmp_path: Path) -> Path:
 
 
 def put(state: Path, content: bytes | AsyncIterator[bytes]) -> httpx.Response:
-    token = sign_token(load_key(state), space="box", right="leave", expires=2**40)
+    token = sign_token(load_key(state), site="a", space="box", right="leave", expires=2**40)
     headers = {"Authorization": f"Bearer {token}", "Content-Range": "bytes 0-999/1000"}
 
     async def send() -> httpx.Response:
-        front = httpx.ASGITransport(app=Starlette(routes=BlobRoutes(state).routes()))
+        front = httpx.ASGITransport(app=Starlette(routes=BlobRoutes(state, Everybody()).routes()))
         async with httpx.AsyncClient(base_url="https://gateway", transport=front) as caller:
             return await caller.put("/blobs/box/0", content=content, headers=headers)
 
@@ -62,5 +69,5 @@ def test_a_gateway_begins_with_finishing_what_was_being_emptied(tmp_path: Path, 
     gone = box.with_name(".gone.abc")
     gone.mkdir()
     (gone / "000000").write_bytes(SHARD)
-    BlobRoutes(tmp_path)
+    BlobRoutes(tmp_path, Everybody())
     assert [path.name for path in box.parent.iterdir()] == ["box"]

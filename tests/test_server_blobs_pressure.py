@@ -6,7 +6,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,24 +18,11 @@ from tests.faults.gateway_process import (
     Gateway,
     begun_put,
     open_box,
-    opened,
     running_gateway,
     shard_file,
     upload_offset,
     wait_for,
 )
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Gateway]:
-    with running_gateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(running: Gateway) -> Iterator[Gateway]:
-    with opened(running):
-        yield running
 
 
 def test_many_callers_with_one_shard_leave_it_once(gateway: Gateway) -> None:

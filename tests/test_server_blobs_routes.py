@@ -1,36 +1,24 @@
 """Shards are left and fetched through the gateway over TLS, whole and in parts."""
 
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
 from server.blobs.boxes import Boxes, boxes_path
 from server.blobs.published import Published, published_path
+from server.blobs.traffic import Traffic, traffic_path
 from tests.faults.gateway_process import (
     BOX,
+    OFFER,
     SHARD,
+    SITE,
     Gateway,
     begun_put,
-    opened,
-    running_gateway,
     shard_file,
     status_of,
     upload_offset,
     wait_for,
 )
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Gateway]:
-    with running_gateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(running: Gateway) -> Iterator[Gateway]:
-    with opened(running):
-        yield running
 
 
 def test_a_shard_left_whole_is_there(gateway: Gateway) -> None:
@@ -47,6 +35,26 @@ def test_a_shard_left_in_parts_is_there_after_the_last(gateway: Gateway) -> None
     assert not shard_file(gateway, 0).exists()
     assert upload_offset(gateway.put(0, 2000, SHARD[2000:])) == (201, len(SHARD))
     assert shard_file(gateway, 0).read_bytes() == SHARD
+
+
+def test_what_passed_is_counted_for_the_hospital_whether_or_not_all_of_it_came(
+    gateway: Gateway,
+) -> None:
+    traffic = Traffic(traffic_path(gateway.state))
+    before = traffic.total(BOX, SITE), traffic.total(OFFER, SITE)
+    gateway.put(0, 0, SHARD[:1000])
+    gateway.put(0, 500, SHARD[500:])  # does not fit, and is not taken
+    gateway.put(0, 1000, SHARD[1000:])
+    with begun_put(gateway, 1, SHARD[:300_000]):
+        wait_for(lambda: gateway.offset(1) > 0)
+    gateway.get(0, wanted="bytes=5-9")
+    gateway.get(0)
+
+    def counted() -> tuple[int, int]:
+        now = traffic.total(BOX, SITE), traffic.total(OFFER, SITE)
+        return now[0] - before[0], now[1] - before[1]
+
+    wait_for(lambda: counted() == (len(SHARD) + gateway.offset(1), len(SHARD) + 5))
 
 
 @pytest.mark.parametrize("first", [0, 999, 1001])

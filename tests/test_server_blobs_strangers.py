@@ -12,22 +12,8 @@ from tests.faults.gateway_process import (
     OFFER,
     SHARD,
     Gateway,
-    opened,
-    running_gateway,
     status_of,
 )
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Gateway]:
-    with running_gateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(running: Gateway) -> Iterator[Gateway]:
-    with opened(running):
-        yield running
 
 
 def announced_as(gateway: Gateway, body: bytes | Iterator[bytes]) -> int:
@@ -110,7 +96,7 @@ def test_nobody_comes_in_without_the_right_token(gateway: Gateway, method: str, 
         "other right": f"Bearer {gateway.token(space, wrong)}",
         "expired": f"Bearer {gateway.token(space, right, seconds=-1)}",
         "tampered": f"Bearer {good[:-2]}{'A' if good[-2] != 'A' else 'B'}{good[-1]}",
-        "foreign": f"Bearer {sign_token(bytes(32), space=space, right=right, expires=2**40)}",
+        "foreign": f"Bearer {sign_token(bytes(32), site='a', space=space, right=right, expires=2**40)}",
         "long": f"Bearer {good}{'A' * 10_000}",
     }[kind]
     status, _, content = gateway.call(method, f"/blobs/{space}/0", "", Authorization=shown)
@@ -177,10 +163,10 @@ def test_other_methods_find_nothing(gateway: Gateway) -> None:
         assert gateway.call(method, f"/blobs/{BOX}/0", token)[0] in {404, 405}
 
 
-def test_the_log_has_no_secret_and_no_fault(running: Gateway) -> None:
-    log = running.log_path.read_text()
-    key = load_key(running.state)
-    assert running.tokens
-    assert not [token for token in running.tokens if token.rpartition(".")[2] in log]
+def test_the_log_has_no_secret_and_no_fault(gateway: Gateway) -> None:
+    log = gateway.log_path.read_text()
+    key = load_key(gateway.state)
+    assert gateway.tokens
+    assert not [token for token in gateway.tokens if token.rpartition(".")[2] in log]
     assert key.hex() not in log
     assert "Traceback" not in log

@@ -25,11 +25,14 @@ LATER = int(time.time()) + 3600
 
 
 def token() -> str:
-    return sign_token(KEY, space="study-1.a", right="leave", expires=LATER)
+    return sign_token(KEY, site="a", space="study-1.a", right="leave", expires=LATER)
 
 
 def test_a_token_opens_its_space_for_its_right() -> None:
-    check_token(KEY, token(), space="study-1.a", right="leave")
+    before = time.time()
+    given = check_token(KEY, token(), space="study-1.a", right="leave")
+    assert given.site == "a"
+    assert before <= given.since <= time.time()
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ def test_a_token_of_another_coordinator_opens_nothing() -> None:
 
 
 def test_a_token_says_so_when_its_time_is_over() -> None:
-    old = sign_token(KEY, space="s", right="fetch", expires=int(time.time()) - 1)
+    old = sign_token(KEY, site="a", space="s", right="fetch", expires=int(time.time()) - 1)
     with pytest.raises(TokenExpired):
         check_token(KEY, old, space="s", right="fetch")
 

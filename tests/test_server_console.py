@@ -1,9 +1,12 @@
 """The coordinator's console: what its pages say of a study, of hospitals, and of what is not there."""
 
+import math
 import queue
+import re
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,15 +14,19 @@ import httpx
 import pytest
 
 from federation.files import hold_lock
+from federation.messages import Refusal, RefusalCode
 from federation.planning.spending import phases_of
+from federation.wire.header import MAX_REASON
+from federation.wire.rounds import pack_answer, unpack_answer
 from privacy.accounting.epsilon import epsilon
-from server.console.connections import Connections
+from server.console.connections import Connected, Connections
 from server.console.run import ConsoleSettings, NoName, serve_console
 from server.console.spending import DELTA, spending
-from server.console.views import member_badge, study_view
+from server.console.views import forecast, member_badge, study_view
 from server.endpoint import LOCK_NAME, CoordinatorNotRunning, write_endpoint
 from server.enrolment.members_table import Row
 from server.records import Part
+from server.status import study_status
 from server.store import StudyStore
 from tests.browser.coordinator import (
     CONNECTED,
@@ -36,11 +43,21 @@ from tests.browser.served import Visitor, visiting
 def record(memory_path: Path) -> Iterator[StudyStore]:
     """A coordinator that is up, with a study in its sixth round."""
     store = make_record(memory_path)
-    write_endpoint(
-        memory_path, host="127.0.0.1", port=8443, control_port=1, ca_path=memory_path / "ca.crt"
-    )
+    announce(memory_path)
     with hold_lock(memory_path / LOCK_NAME):
         yield store
+
+
+def announce(state: Path, *, roster_path: Path | None = None) -> None:
+    """Say where the coordinator is, as `coordinator up` does."""
+    write_endpoint(
+        state,
+        host="127.0.0.1",
+        port=8443,
+        control_port=1,
+        ca_path=state / "ca.crt",
+        roster_path=roster_path,
+    )
 
 
 @pytest.fixture
@@ -73,22 +90,77 @@ def test_a_study_says_the_truth_about_each_hospital(record: StudyStore) -> None:
     assert study_view(record, {}).sites[0].connection.text == "not on the roster"
 
 
-def test_a_study_shows_losses_refusals_and_rounds_and_no_markup_of_others(
-    visitor: Visitor, record: StudyStore
+def test_the_roster_is_read_from_the_folder_that_the_running_coordinator_has(
+    visitor: Visitor, memory_path: Path
 ) -> None:
-    markup = "its hospital says <b onclick=alert(1)>something</b>"
-    record.record(
-        Part(number=6, site="west", attempt=1, state="refused", code="internal", reason=markup)
-    )
+    make_roster(memory_path)
+    elsewhere = (memory_path / "roster").rename(memory_path / "elsewhere")
+    assert "member, no certificate" not in visitor.read("/hospitals").text
+    announce(memory_path, roster_path=elsewhere)
+    assert visitor.read("/hospitals").text.count("member, no certificate") == 4
+
+
+def test_connections_say_since_when(visitor: Visitor) -> None:
+    assert visitor.read("/hospitals").text.count("for 1 h 30 min</time>") == 4
+
+
+def test_a_forecast_counts_what_the_current_round_has_taken_and_never_lies_in_the_past(
+    record: StudyStore,
+) -> None:
+    with record.lock():
+        status = study_status(record)
+    began = status.rounds[-1].committed
+    for passed, ends in ((0, 7 * 1460), (1000, 7 * 1460), (2000, 2000 + 6 * 1460)):
+        end = forecast(status, began + passed)
+        assert end is not None
+        assert end - began == pytest.approx(ends)
+    assert forecast(replace(status, state="waiting"), began) is None
+
+
+def test_a_study_shows_losses_refusals_and_rounds(visitor: Visitor, record: StudyStore) -> None:
     page = visitor.read(f"/studies/{record.folder.name}").text
     assert REFUSED in page
-    assert markup not in page
-    assert markup.replace("<", "&lt;").replace(">", "&gt;") in page
     assert page.count('<g class="one">') == 3
     assert page.count('<g class="mean">') == page.count('<g class="held-out">') == 1
     assert "This study makes no promise of differential privacy" in page
     assert "There is no model to draw with before the last round." in page
-    assert visitor.read("/studies/..%2f..%2fetc").status_code == 404
+    for key in ("..%2f..%2fetc", "..", "%2e%2e", "%00", f"{record.folder.name}%2f..", "*"):
+        assert visitor.read(f"/studies/{key}/samples.png").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ("\"'><img src=x onerror=alert(1)>", "&#34;&#39;&gt;&lt;img src=x onerror=alert(1)&gt;"),
+        ("</bdi></table>{{ console }}", "&lt;/bdi&gt;&lt;/table&gt;{{ console }}"),
+        ("up\x1b[2J\u202edown\u2066\x00\n", "up [2J down   "),
+        ("\u0627\u0644\u0633\u0644\u0627\u0645", "\u0627\u0644\u0633\u0644\u0627\u0645"),
+        ("a" * 100_000, "a" * MAX_REASON),
+    ],
+    ids=["script", "quotes", "template", "control", "arabic", "long"],
+)
+def test_whatever_a_hospital_answers_is_shown_as_its_words_and_nothing_else(
+    visitor: Visitor, record: StudyStore, words: str, shown: str
+) -> None:
+    answer = unpack_answer(pack_answer(Refusal(code=RefusalCode.INTERNAL, reason=words)))
+    assert isinstance(answer, Refusal)
+    part = Part(number=6, site="west", attempt=1, state="refused")
+    record.record(replace(part, code=answer.code, reason=answer.reason))
+    for path in ("/hospitals", f"/studies/{record.folder.name}"):
+        assert f'<bdi class="theirs">{shown}</bdi>' in visitor.read(path).text
+
+
+@pytest.mark.parametrize(("loss", "other"), [(1.7e308, -1.7e308), (1e-320, 5e-324), (0, math.inf)])
+def test_no_number_of_a_hospital_keeps_a_page_from_being_shown(
+    visitor: Visitor, record: StudyStore, loss: float, other: float
+) -> None:
+    mad = Part(number=5, site="west", attempt=1, state="admitted", norm=1e308)
+    record.record(replace(mad, loss=loss, held_out_loss=other))
+    record.record(replace(mad, site="city", loss=other, held_out_loss=loss))
+    page = visitor.read(f"/studies/{record.folder.name}")
+    assert page.status_code == 200
+    assert max(map(len, re.findall(r"[0-9.]+", page.text))) <= 64  # a digest
 
 
 def test_a_private_study_shows_its_cost_its_reason_and_its_samples(
@@ -152,7 +224,7 @@ def test_a_certificate_that_ends_soon_looks_like_a_warning(days: int | None, kin
 def test_who_is_connected_is_asked_once_for_everybody_who_looks(tmp_path: Path) -> None:
     asked = []
 
-    def ask(path: Path) -> dict[str, bool]:
+    def ask(path: Path) -> Connected:
         asked.append(path)
         raise OSError
 

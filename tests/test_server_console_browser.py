@@ -73,6 +73,13 @@ def test_an_operator_signs_in_by_keyboard_and_reads_every_page_in_light_and_dark
         window.click("Hospitals")
         assert text(window).count("not connected") == 1
         look_at(window, "coordinator-hospitals")
+        hostile = f"<script>document.title = 'mine'</script>{'x' * 150}"
+        store.record(replace(store.parts()[-1], state="refused", code="internal", reason=hostile))
+        window.run("refresh()")
+        until(lambda: hostile in text(window))
+        assert window.run("document.title").startswith("Hospitals")
+        window.wear("light", width=390)
+        assert not window.is_too_wide()
         window.click("Sign out")
         window.show(f"{served.url}/hospitals")
         assert window.names("heading") == ["Sign in"]

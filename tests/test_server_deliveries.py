@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 
+import server.deliveries
 from federation.config import RoundRules
 from federation.messages import Delivered, Delivery, Refusal, RefusalCode, Ticket
 from federation.parcel import Parcel, pack_inline
@@ -41,10 +42,11 @@ class Shelf:
         self.boxes.setdefault(space, set())
 
     def leave_ticket(
-        self, space: str, parcel: Parcel, shards: Sequence[int], *, seconds: float
+        self, space: str, parcel: Parcel, shards: Sequence[int], *, site: str, seconds: float
     ) -> Ticket:
         """Good for the deadline and a little longer."""
         assert parcel == PARCEL
+        assert f".{site}." in space
         assert seconds > RULES.deadline_seconds
         return Ticket(links=tuple(f"/{space}/{n}" for n in shards), token="", expires=1)
 
@@ -62,6 +64,8 @@ class Post:
     behaviour: dict[str, Obey]
     connected: set[str]
     waiting: dict[str, list[Message]] = field(default_factory=dict)
+    heard: int = 0
+    """Questions that were put down when the bell last rang."""
     asked: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
 
     def online(self) -> dict[str, Node]:
@@ -82,6 +86,14 @@ class Post:
         word = self.behaviour[node.site](node.site, request.shards)
         packed = [] if word is None else [cast("Message", _Reply(pack_delivery(word)))]
         self.waiting[node.site] = packed
+
+    def ring(self) -> None:
+        """The hospitals hear of it."""
+        self.heard = len(self.asked)
+
+    def rest(self) -> None:
+        """Some time passes."""
+        server.deliveries.time.sleep(1.0)  # type: ignore[attr-defined]  # the clock of this file
 
     def replies(self, site: str) -> Iterator[Message]:
         """The answer, once."""
@@ -176,6 +188,7 @@ def test_every_hospital_is_asked_for_its_shards_before_anything_is_waited_for(
     post = post_of(shelf, a=leaves(shelf), b=leaves(shelf))
     found = words(shelf, post)
     assert post.asked == [("a", (0, 1, 2, 3, 4)), ("b", (0, 1, 2, 3, 4))]
+    assert post.heard == len(post.asked)
     assert settled(found) == dict.fromkeys("ab", Delivered(parcel_digest=PARCEL.digest))
     assert [word.shards for _, word in found if isinstance(word, Came)] == [(0, 1, 2, 3, 4)] * 2
     assert clock.now == 0.0

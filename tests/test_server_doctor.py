@@ -7,11 +7,12 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from federation import certificates
 from federation.certificates import issue_certificate, make_authority
 from federation.config import StudyConfig, load_study
 from federation.diagnosis import Finding, Job, Verdict, examine
@@ -127,6 +128,17 @@ def test_an_order_port_that_is_open_to_others_is_a_failure(state: Path) -> None:
         port = listener.getsockname()[1]
         write_endpoint(state, host="localhost", port=9, control_port=port, ca_path=state / "ca")
         assert reach.loopback(seen(state)).verdict is Verdict.OK
+
+
+def test_an_authority_is_said_to_end_years_before_it_does(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert keys.authority(seen(state)).verdict is Verdict.OK
+    monkeypatch.setattr(certificates, "OVERLAP", timedelta(days=3660))
+    found = keys.authority(seen(state))
+    assert (found.verdict, found.job) == (Verdict.WARN, Job.COORDINATOR)
+    assert "hospitals need the next one" in found.sentence
+    assert "fedcxr coordinator next-authority" in found.next_step
 
 
 def test_keys_that_others_can_read_or_that_were_exchanged_are_noticed(state: Path) -> None:

@@ -41,6 +41,7 @@ from server.enrolment.members import Members
 from server.enrolment.members_table import members_table, table_text
 from server.enrolment.opening import NotOpened, Opening
 from server.enrolment.register import NoSuchHospital, enter, revoke, revoked_path
+from server.enrolment.renewing import OwnCertificates
 from server.enrolment.steps import (
     AlreadyMember,
     AlreadyOpened,
@@ -124,6 +125,22 @@ def test_opening_again_changes_nothing_and_another_address_must_be_meant(state: 
     certificate = x509.load_pem_x509_certificate((state / "tls" / "server.crt").read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert "new.example" in names.get_values_for_type(x509.DNSName)
+
+
+def test_a_running_coordinator_keeps_the_name_that_init_settled_meanwhile(state: Path) -> None:
+    OwnCertificates(state=state, names=("localhost",)).tend()
+    certificate = x509.load_pem_x509_certificate((state / "tls" / "server.crt").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost", "fedcxr.example"]
+
+
+def test_a_running_coordinator_whose_authority_is_lost_makes_no_other_one(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (state / "tls" / "ca.crt").unlink()
+    OwnCertificates(state=state, names=("localhost",)).tend()
+    assert not (state / "tls" / "ca.crt").exists()
+    assert "is not there any more: restore its folder" in caplog.text
 
 
 def test_up_listens_where_init_said_unless_something_else_is_typed(
@@ -226,6 +243,28 @@ def test_a_damaged_list_of_revoked_keys_lets_nobody_in(
     asked.look_again()
     assert asked.why_refused(headers) is Refused.UNKNOWN
     assert "nobody is let in" in caplog.text
+
+
+def test_tickets_count_for_members_and_those_of_before_a_revocation_never_again(
+    state: Path, tmp_path: Path
+) -> None:
+    admit(state, tmp_path / "north")
+    write_file(state / "roster" / "west.pub", b"damaged")
+    asked, before = members(state), datetime.now(UTC).timestamp()
+    assert asked.why_barred("north", before) is None
+    assert asked.why_barred("west", before) is None
+    assert asked.why_barred("south", before) is Refused.UNKNOWN
+    revoke(state, state / "roster", "north")
+    assert asked.why_barred("north", before) is None  # it looks again once a second
+    asked.look_again()
+    assert asked.why_barred("north", before) is Refused.REVOKED
+    admit(state, tmp_path / "again")
+    asked.look_again()
+    assert asked.why_barred("north", before) is Refused.REVOKED
+    assert asked.why_barred("north", datetime.now(UTC).timestamp()) is None
+    write_file(revoked_path(state), b"{")
+    asked.look_again()
+    assert asked.why_barred("west", before) is Refused.UNKNOWN
 
 
 def test_a_crash_in_the_middle_of_a_revocation_leaves_the_hospital_shut_out(

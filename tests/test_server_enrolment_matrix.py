@@ -33,11 +33,18 @@ from client.enrolment.presenting import present_certificate
 from client.enrolment.renewal import is_due
 from client.enrolment.trust import status_of_answer, status_of_failure
 from client.node_status import SENTENCES, NodeStatus, read_status
-from federation.certificates import Authority, Certificate, issue_certificate, make_authority
+from federation.certificates import (
+    Authority,
+    Certificate,
+    follow_authority,
+    issue_certificate,
+    make_authority,
+)
 from federation.files import write_file
 from federation.node_keys import NodeKey, make_node_key
 from federation.processes import free_port
 from federation.signing import load_private, public_pem
+from server.enrolment import renewing
 from server.enrolment.certifying import certify, read_request
 from server.enrolment.opening import Opening
 from server.enrolment.register import enter, revoke
@@ -94,7 +101,8 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coordinato
     open_coordinator(state, opening, move=False)
     stop, ready = threading.Event(), threading.Event()
     settings = CoordinatorSettings(state_path=state, port=port)
-    with ThreadPoolExecutor() as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
+        patch.setattr(renewing, "LOOK_SECONDS", 0.5)
         job = pool.submit(serve, settings, ready=lambda _: ready.set(), stop=stop)
         try:
             assert ready.wait(60)
@@ -138,7 +146,7 @@ def certified(
     return certify(authority, request, name, now=at)
 
 
-def call(coordinator: Coordinator, hospital: Hospital) -> None:
+def call(coordinator: Coordinator, hospital: Hospital, trusted: bytes) -> None:
     """What Flower's node does first, with everything that this project adds to it."""
     key = load_private(hospital.key.private_path)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -149,7 +157,7 @@ def call(coordinator: Coordinator, hospital: Hospital) -> None:
         line = FleetHttpClient.from_server_address(
             f"localhost:{coordinator.port}",
             insecure=False,
-            root_certificates=coordinator.authority.ca_path.read_bytes(),
+            root_certificates=trusted,
             interceptors=[kind(key, key.public_key())],
         )
         with line:
@@ -158,10 +166,12 @@ def call(coordinator: Coordinator, hospital: Hospital) -> None:
             )
 
 
-def status_at(coordinator: Coordinator, hospital: Hospital) -> NodeStatus:
+def status_at(
+    coordinator: Coordinator, hospital: Hospital, trusted: bytes | None = None
+) -> NodeStatus:
     """How the hospital stands by the answer to one call."""
     try:
-        call(coordinator, hospital)
+        call(coordinator, hospital, trusted or coordinator.authority.ca_path.read_bytes())
     except httpx.HTTPStatusError as err:
         return status_of_answer(err.response)
     return NodeStatus.REGISTERED
@@ -211,6 +221,31 @@ def shows_none(_: Coordinator, member: Hospital) -> None:
 
 def left_the_roster(coordinator: Coordinator, _: Hospital) -> None:
     (coordinator.roster / f"{SITE}.pub").unlink()
+
+
+def test_a_coordinator_that_runs_shows_a_certificate_of_its_next_authority_and_members_stay(
+    coordinator: Coordinator, member: Hospital
+) -> None:
+    old = coordinator.authority.ca_path.read_bytes()
+    assert end_of(coordinator.state / "tls" / "loopback" / "server.crt") == end_of(
+        coordinator.authority.ca_path
+    )
+    first, _ = federation.certificates.load_authority(coordinator.authority)
+    present = follow_authority(coordinator.authority, first)
+
+    def is_shown() -> bool:
+        pem = ssl.get_server_certificate(("localhost", coordinator.port))
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(present.public_key())  # type: ignore[arg-type]
+        shown = x509.load_pem_x509_certificate(pem.encode()).extensions
+        return shown.get_extension_for_class(x509.AuthorityKeyIdentifier).value == issuer
+
+    assert eventually(is_shown)
+    answered = {NodeStatus.REGISTERED, NodeStatus.UNADMITTED}  # the latter: it is connected already
+    assert status_at(coordinator, member, trusted=old) in answered
+
+
+def end_of(path: Path) -> datetime:
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
@@ -280,6 +315,8 @@ def test_a_hospital_that_takes_part_renews_by_itself_and_is_told_when_it_is_shut
         try:
             assert eventually(lambda: "registered" in told, seconds=60)
             assert not is_due(joined.site)
+            own = joined.site.state_path / "tls"
+            assert end_of(own / "server.crt") == end_of(own / "ca.crt")
             revoke(coordinator.state, coordinator.roster, "guest")
             assert eventually(lambda: SENTENCES[NodeStatus.REVOKED] in told)
         finally:

@@ -107,6 +107,32 @@ def test_nothing_smuggled_behind_a_request_is_answered(line: RawLine) -> None:
     assert line.statuses() == [DOWN]
 
 
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n",
+        b"Content-Length: %d\r\nTransfer-Encoding: identity\r\n",
+        b"Content-Length: %d\r\nTRANSFER-ENCODING:chunked, identity\r\n",
+        b"Content-Length: %d\r\nTransfer-Encoding:\x0bchunked\r\n",
+        b"Content-Length: %d\r\nTransfer-Encoding : chunked\r\n",
+        b"Content-Length: %d\r\nX: a\r\n Transfer-Encoding: chunked\r\n",
+        b"Content-Length: %d\r\nX: a\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: %d\r\nTransfer-Encoding:\r\n",
+    ],
+)
+@pytest.mark.parametrize("reading", ["length", "chunks"])
+def test_a_body_that_could_end_in_two_places_hides_no_second_request(
+    line: RawLine, lengths: bytes, reading: str
+) -> None:
+    chunks = b"0\r\n\r\n"
+    announced = len(chunks if reading == "length" else chunks + HEALTH)
+    line.send(PULL + lengths % announced + b"\r\n" + chunks + HEALTH)
+    heard = line.hear()
+    assert statuses_in(heard) == [400]
+    assert heard.endswith((b"\r\n\r\nlength", b"\r\n\r\nheader"))  # before any parser saw it
+
+
 def test_a_head_that_drips_in_ends_soon_and_hears_why(line: RawLine) -> None:
     line.drip(HEALTH * 3, 0.05)
     assert line.statuses() == [408]

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -15,16 +16,23 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-from federation.config import ModelChoice, RoundRules, StudyConfig
-from federation.messages import Instruction, Refusal, RefusalCode, Update
+from federation.config import ModelChoice, RoundRules, StudyConfig, study_digest
+from federation.log_witness import sign_head
+from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from federation.plan import SignedPlan
 from federation.shipment import inline_shipment
+from federation.signing import public_pem
 from federation.stages import FullStage, LocalTraining
 from federation.wire.rounds import pack_answer, unpack_instruction
+from privacy.ledger.chain import Head
+from server.blobs.builtin import BuiltinStore
+from server.blobs.traffic import Traffic, traffic_path
 from server.countersign import Countersign
-from server.hospitals import Hospitals
+from server.deliveries import box_prefix
+from server.evidence.witnesses import witnesses_of
+from server.hospitals import Hospitals, shelf_prefix
 from server.mailbox import SECONDS_TO_SPARE
-from server.rounds import Answered, Asked, Event
+from server.rounds import LASTING, Answered, Asked, Event
 from server.store import StudyStore
 
 WEIGHTS = inline_shipment({"w": np.ones(4, np.float32)})
@@ -228,11 +236,63 @@ def test_every_connected_hospital_is_asked_once_and_heard() -> None:
     assert all(isinstance(answer, Update) for answer in answers(events).values())
 
 
+def test_what_a_hospital_fetches_and_leaves_beside_messages_is_told_round_by_round(
+    memory_path: Path,
+) -> None:
+    traffic = Traffic(traffic_path(memory_path))
+
+    def fetches(message: Message) -> Message:
+        for space, num_bytes in ((f"{now}x", 500), (f"{for_good}x", 30), (f"{other}x", 7)):
+            traffic.note(space, "a", num_bytes)
+        return trains(message)
+
+    grid = grid_of(a=fetches)
+    hospitals = replace(hospitals_of(grid, 1), blobs=BuiltinStore(memory_path))
+    digest = study_digest(hospitals.study)
+    now, other, for_good = (shelf_prefix(digest, number) for number in (1, 2, LASTING))
+    traffic.note(f"{for_good}x", "a", 9000)  # in a round before
+    events = listen(hospitals, FULL)
+    assert [event.bytes_down for event in events if isinstance(event, Answered)] == [530]
+    traffic.note(f"{box_prefix(digest, 1)}a.x", "a", 70)
+    assert (hospitals.num_left("a", number=1), hospitals.num_left("a", number=2)) == (70, 0)
+
+
 def test_every_hospital_is_told_its_own_number_and_no_others() -> None:
     grid = grid_of(a=trains, b=trains, c=trains)
     listen(hospitals_of(grid, 3, numbers={"b": 1, "a": 2}), FULL)
     told = {site: unpack_instruction(message.content) for site, message in grid.sent}
     assert {site: told[site].site_number for site in told} == {"a": 2, "b": 1, "c": None}
+
+
+def test_where_a_hospitals_log_stands_is_witnessed_whatever_it_answers_and_goes_back_to_it_alone(
+    tmp_path: Path,
+) -> None:
+    def says(answer: Answer, site: str) -> Reply:
+        head = Head(count=len(site), digest=site[0] * 64)
+        told = replace(answer, log=sign_head(head, keys[site], site_name=site))
+        return lambda message: Message(pack_answer(told), reply_to=message)
+
+    keys = {site: Ed25519PrivateKey.generate() for site in ("a", "bb", "ccc")}
+    refusal = Refusal(code=RefusalCode.NO_CACHE, reason="words")
+    grid = grid_of(a=says(UPDATE, "a"), bb=says(refusal, "bb"), ccc=says(UPDATE, "ccc"), d=trains)
+    hospitals = hospitals_of(grid, 4)
+    hospitals.witnesses = witnesses_of(tmp_path)
+    public = {
+        "a": public_pem(keys["a"]),
+        "bb": public_pem(keys["bb"]),
+        "ccc": public_pem(keys["a"]),
+    }
+    hospitals.signer = public.get
+    for _ in range(2):
+        listen(hospitals, FULL)
+    seen = {site: unpack_instruction(message.content).log_witness for site, message in grid.sent}
+    assert {site: each and each.head.count for site, each in seen.items()} == {
+        "a": 1,
+        "bb": 2,
+        "ccc": None,  # signed by somebody else
+        "d": None,
+    }
+    assert [each.round_number for each in hospitals.witnesses.of("a")] == [1]
 
 
 def test_a_round_ends_when_all_expected_hospitals_have_answered(clock: Clock) -> None:

@@ -23,6 +23,7 @@ from server.gateway.counters import FILE_NAME, Access
 from server.metrics import CoordinatorMetrics
 from server.records import Part, Reached
 from server.store import StudyStore
+from tests.faults.prometheus_names import against_the_guide
 
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
 STAGE = FullStage(kind="full", num_rounds=4, local=LOCAL)
@@ -52,6 +53,7 @@ def read(state: Path) -> dict[str, float]:
 
 
 def test_a_study_is_told_as_it_stands_in_the_record(state: Path) -> None:
+    assert not against_the_guide(text_of(CoordinatorMetrics(state_path=state)))
     told = read(state)
     assert told['fedcxr_study_round{study="toy"}'] == 1
     assert told['fedcxr_study_rounds_planned{study="toy"}'] == 4
@@ -60,7 +62,7 @@ def test_a_study_is_told_as_it_stands_in_the_record(state: Path) -> None:
     assert told['fedcxr_study_seconds_left{study="toy"}'] == 7.5
     assert told['fedcxr_study_parts{code="norm",state="refused",study="toy"}'] == 1
     assert told['fedcxr_study_parts{code="",state="admitted",study="toy"}'] == 1
-    assert told['fedcxr_study_tensor_bytes{direction="up",study="toy"}'] == 1000
+    assert told['fedcxr_study_tensor_bytes_total{direction="up",study="toy"}'] == 1000
     assert told['fedcxr_study_state{state="idle",study="toy"}'] == 1
     assert told['fedcxr_study_state{state="running",study="toy"}'] == 0
 
@@ -92,7 +94,7 @@ def test_what_the_public_port_saw_is_told(state: Path) -> None:
     write_file(state / FILE_NAME, json.dumps(asdict(access)).encode())
     told = read(state)
     assert told["fedcxr_port_connections"] == 3
-    assert told['fedcxr_port_answers{outcome="refused.rate"}'] == 7
+    assert told['fedcxr_port_answers_total{outcome="refused.rate"}'] == 7
 
 
 def test_prometheus_reads_them_on_loopback_and_nowhere_else(state: Path) -> None:

@@ -1,11 +1,7 @@
-"""The round loop with functions for hospitals: what counts, what is tried again, and where it goes on."""
+"""The round loop with functions for hospitals: what counts, what is tried again, and what is kept of it."""
 
 import logging
-import math
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,129 +10,44 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from federation.config import StudyConfig, parse_study, study_digest, study_json
+from federation.config import StudyConfig
 from federation.messages import Answer, Instruction, Refusal, RefusalCode, Update
 from federation.parcel import pack_inline
-from federation.schedule import trained_tensors
-from federation.shipment import open_content, open_inline
-from federation.stages import FullStage, LocalTraining, LoraStage, OuterStep
-from model.arrays import Arrays, digest_arrays
-from model.tensor_file import TensorFile, copy_tensors
-from model.tensors import InMemory, Tensors, as_tensors
+from federation.shipment import open_inline
+from federation.stages import FullStage, LoraStage, OuterStep
+from model.arrays import Arrays
+from model.tensors import InMemory, as_tensors
 from server.aggregation.shares import QuorumNotMet
 from server.cohort import outliers
+from server.collection import Expected
 from server.next_round import Diverged
+from server.offers import Offer, delivered
 from server.records import Part
 from server.rounds import Answered, Asked, Event, run_study
 from server.state import GlobalState
 from server.store import StudyStore
-from simulation.in_process import Ask, InProcess
+from simulation.in_process import InProcess
+from tests.toys.hospitals import (
+    FULL,
+    LORA,
+    SITES,
+    STAGES,
+    A,
+    B,
+    Behave,
+    bits,
+    change_of,
+    drawn,
+    first,
+    honest,
+    hospitals,
+    new_run,
+    rogue,
+    start,
+    with_change,
+)
 
 StudyOf = Callable[..., StudyConfig]
-Behave = Callable[[Instruction, str], Answer]
-A, B = "q.lora_A.weight", "q.lora_B.weight"
-SHAPES = ({"w": (2, 3), "v": (4,)}, {A: (2, 3), B: (4, 2)})
-LOCAL = LocalTraining(local_steps=2, batch_size=1, learning_rate=1.0)
-FULL = FullStage(kind="full", num_rounds=3, local=LOCAL)
-LORA = LoraStage(kind="lora", num_rounds=4, local=LOCAL, rank=2, alpha=2.0)
-SITES = ("a", "b", "c")
-
-
-def drawn(shape: tuple[int, ...], *purpose: object) -> NDArray[np.float32]:
-    """Numbers that depend on the purpose alone."""
-    seed = list("|".join(map(str, purpose)).encode())
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def first(study: StudyConfig, stage: int) -> Arrays:
-    """First weights of a stage."""
-    shapes = SHAPES[isinstance(study.stages[stage], LoraStage)]
-    return {name: drawn(shape, "start", stage, name) for name, shape in shapes.items()}
-
-
-def start(study: StudyConfig, stage: int, before: Tensors | None, path: Path) -> Tensors:  # noqa: ARG001  a Start
-    """First weights of a stage, whatever the one before left."""
-    copy_tensors(path, first(study, stage))
-    return TensorFile(path)
-
-
-def honest(instruction: Instruction, site: str) -> Update:
-    """What a hospital answers that does as it is told."""
-    study = parse_study(instruction.study)
-    weights = open_inline(instruction.weights)
-    trained = trained_tensors(study, instruction.round_number, frozenset(weights))
-    purpose = (site, instruction.round_number, digest_arrays(weights))
-    change = {name: drawn(weights[name].shape, *purpose, name) for name in sorted(trained)}
-    parcel, content = pack_inline(InMemory(change), "fp32")
-    return Update(
-        study_digest=study_digest(study),
-        round_number=instruction.round_number,
-        received_digest=digest_arrays(weights),
-        change=parcel,
-        content=content,
-        norm=norm_of(change),
-        num_steps=2,
-        loss=0.5,
-        held_out_loss=0.25,
-        seconds=1.0,
-        num_records=10 + len(site),
-        num_files=20,
-    )
-
-
-def norm_of(change: Arrays) -> float:
-    """L2 norm, in float64."""
-    return math.sqrt(
-        sum(float(np.square(part, dtype=np.float64).sum()) for part in change.values())
-    )
-
-
-def change_of(answer: Answer) -> Tensors:
-    """What an update brings."""
-    assert isinstance(answer, Update)
-    assert answer.content is not None
-    return open_content(answer.change, answer.content)
-
-
-def with_change(update: Update, change: Arrays) -> Update:
-    """The same update with another change, and true to it."""
-    parcel, content = pack_inline(InMemory(change), "fp32")
-    return replace(update, change=parcel, content=content, norm=norm_of(change))
-
-
-def hospitals(sites: Sequence[str] = SITES, behave: Behave = honest) -> Ask:
-    """Sites that all answer, in the order given."""
-
-    def ask(instruction: Instruction) -> Iterator[Event]:
-        for site in sites:
-            yield Asked(site=site, bytes_down=100)
-            yield Answered(site=site, answer=behave(instruction, site))
-
-    return ask
-
-
-def rogue(site: str, answer: Behave) -> Behave:
-    """One site answers as it likes, the others honestly."""
-    return lambda instruction, each: (answer if each == site else honest)(instruction, each)
-
-
-def bits(state: GlobalState) -> str:
-    """Digest of everything the study goes on from."""
-    kinds = {"w": state.weights, "m": state.momentum, "a": state.average, "b": state.base}
-    return digest_arrays(
-        {f"{k}/{name}": t for k, ts in kinds.items() for name, t in (ts or {}).items()}
-    )
-
-
-def new_run(folder: Path, study: StudyConfig, ask: Ask) -> GlobalState:
-    return run_study(StudyStore.create(folder, study), InProcess(ask), start)
-
-
-STAGES: dict[str, tuple[FullStage | LoraStage, ...]] = {
-    "mean": (replace(FULL, outer=OuterStep(learning_rate=0.7, momentum=0.9), ema_decay=0.9),),
-    "product-svd": (replace(FULL, num_rounds=1), LORA),
-    "alternate": (replace(FULL, num_rounds=1), replace(LORA, rule="alternate")),
-}
 
 
 @pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES.keys())
@@ -276,17 +187,31 @@ def test_what_a_round_says_about_its_hospitals_is_kept(
     assert (record.loss, record.held_out_loss) == (0.5, 0.25)
 
 
-def test_a_hospital_that_is_asked_twice_received_the_bytes_twice(
+def test_a_hospital_received_what_it_was_sent_each_time_and_what_it_fetched(
     study_of: StudyOf, memory_path: Path
 ) -> None:
     def ask(instruction: Instruction) -> Iterator[Event]:
         yield Asked(site="a", bytes_down=70)
         yield Asked(site="a", bytes_down=30)
-        yield Answered(site="a", answer=honest(instruction, "a"))
+        yield Answered(site="a", answer=honest(instruction, "a"), bytes_down=500)
 
     store = StudyStore.create(memory_path, study_of(replace(FULL, num_rounds=1), min_sites=1))
     run_study(store, InProcess(ask), start)
-    assert [part.bytes_down for part in store.parts()] == [100]
+    assert [part.bytes_down for part in store.parts()] == [600]
+
+
+@pytest.mark.parametrize(("num_left", "counted"), [(15, 15), (0, 0), (None, 12)])
+def test_a_hospital_left_what_was_counted_or_else_what_it_announced(
+    num_left: int | None, counted: int
+) -> None:
+    parcel, content = pack_inline(InMemory({"w": np.ones(3, np.float32)}), "fp32")
+    offer = Offer(
+        part=Part(number=1, site="a", attempt=1, state="admitted"),
+        change=Expected(parcel=parcel, norm=1.0, read=None),
+    )
+    assert delivered(offer, num_left).bytes_up == counted
+    inside = replace(offer, change=replace(offer.change, read=lambda *_: content))
+    assert delivered(inside, num_left) == inside.part
 
 
 def test_a_round_without_quorum_is_tried_as_often_as_the_study_allows_and_commits_nothing(
@@ -348,159 +273,6 @@ def test_an_attempts_changes_do_not_reach_the_next_attempt(
     assert bits(new_run(memory_path / "1", study, ask)) == bits(
         new_run(memory_path / "2", study, hospitals(["a", "b"]))
     )
-
-
-class Killed(BaseException):
-    """Stands for the death of the process."""
-
-
-@pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES.keys())
-def test_a_study_killed_in_every_round_ends_with_the_bits_of_an_undisturbed_one(
-    study_of: StudyOf, memory_path: Path, stages: tuple[FullStage | LoraStage, ...]
-) -> None:
-    study = study_of(*stages)
-    deaths: set[int] = set()
-
-    def mortal(instruction: Instruction) -> Iterator[Event]:
-        for event in hospitals()(instruction):
-            yield event
-            answered = isinstance(event, Answered) and event.site == "b"
-            if answered and instruction.round_number not in deaths:
-                deaths.add(instruction.round_number)
-                raise Killed
-
-    state = None
-    while state is None:
-        with suppress(Killed):
-            state = new_run(memory_path / "killed", study, mortal)
-    assert deaths == set(range(1, study.num_rounds + 1))
-    assert bits(state) == bits(new_run(memory_path / "calm", study, hospitals()))
-
-
-MORTAL = """
-import itertools, os, shutil, signal, sys
-from pathlib import Path
-
-root, folder, study = sys.argv[1:]
-sys.path[:0] = [root, root + "/tests"]
-from federation.config import parse_study
-from server.rounds import run_study
-from server.store import StudyStore
-from simulation.in_process import InProcess
-from test_server_rounds import hospitals, start
-
-def mortal(function, lives):
-    def call(*args, **kwargs):
-        if next(lives) == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
-
-def arm(lives):
-    os.fsync, os.replace = mortal(os.fsync, lives), mortal(os.replace, lives)
-    shutil.rmtree, Path.rename = mortal(shutil.rmtree, lives), mortal(Path.rename, lives)
-    StudyStore._execute = mortal(StudyStore._execute, lives)
-
-def live_once(number):
-    open_round, commit = StudyStore.open_round, StudyStore.commit
-    def mortal_open(self, round_number):
-        if round_number == 3:
-            arm(itertools.count(number, -1))
-        return open_round(self, round_number)
-    def last_commit(self, reached, parts, **facts):
-        commit(self, reached, parts, **facts)
-        if reached.number == 3:
-            os._exit(0)
-    StudyStore.open_round, StudyStore.commit = mortal_open, last_commit
-    run_study(
-        StudyStore.create(Path(folder, str(number)), parse_study(study)), InProcess(hospitals()), start
-    )
-
-for number in itertools.count():
-    if not os.fork():
-        live_once(number)
-    if os.wait()[1] != signal.SIGKILL:
-        break
-"""
-
-
-@pytest.mark.slow
-def test_a_study_killed_anywhere_in_a_commit_ends_with_the_bits_of_an_undisturbed_one(
-    study_of: StudyOf, memory_path: Path
-) -> None:
-    study = study_of(replace(FULL, num_rounds=2, ema_decay=0.5), replace(LORA, num_rounds=2))
-    root = str(Path(__file__).parents[1])
-    subprocess.run(
-        [sys.executable, "-c", MORTAL, root, str(memory_path), study_json(study)],
-        check=True,
-        timeout=120,
-    )
-    calm = bits(new_run(memory_path / "calm", study, hospitals()))
-    survivors = sorted(path for path in memory_path.iterdir() if path.name != "calm")
-    reached = []
-    for folder in survivors:
-        reached.append(len(StudyStore.create(folder, study).rounds()))
-        assert bits(new_run(folder, study, hospitals())) == calm
-    assert len(survivors) > 10
-    assert set(reached) == {2, 3}
-
-
-def test_the_moving_average_follows_the_weights(study_of: StudyOf, memory_path: Path) -> None:
-    study = study_of(replace(FULL, num_rounds=2, ema_decay=0.75))
-    one = new_run(
-        memory_path / "1", study_of(replace(FULL, num_rounds=1, ema_decay=0.75)), hospitals()
-    )
-    second = new_run(memory_path / "2", study, hospitals())
-    assert one.average is not None
-    assert second.average is not None
-    assert digest_arrays(one.average) == digest_arrays(one.weights)
-    wanted = 0.75 * one.weights["w"] + 0.25 * second.weights["w"]
-    assert one.weights["w"].tobytes() != second.weights["w"].tobytes()
-    np.testing.assert_allclose(second.average["w"], wanted, rtol=1e-5)
-
-
-def test_an_adapter_stage_freezes_the_average_and_names_its_digest(
-    study_of: StudyOf, memory_path: Path
-) -> None:
-    full = replace(FULL, num_rounds=2, ema_decay=0.75)
-    base = new_run(memory_path / "full", study_of(full), hospitals()).average
-    seen: list[Instruction] = []
-
-    def behave(instruction: Instruction, site: str) -> Answer:
-        seen.append(instruction)
-        return honest(instruction, site)
-
-    state = new_run(memory_path / "both", study_of(full, LORA), hospitals(behave=behave))
-    assert {instruction.base_digest for instruction in seen if instruction.round_number <= 2} == {
-        ""
-    }
-    late = [instruction for instruction in seen if instruction.round_number > 2]
-    assert {instruction.base_digest for instruction in late} == {digest_arrays(base or {})}
-    assert base is not None
-    assert state.base is not None
-    for instruction in late:
-        assert instruction.base is not None
-        assert digest_arrays(open_inline(instruction.base)) == digest_arrays(base)
-    assert digest_arrays(state.base) == digest_arrays(base)
-
-
-def test_a_second_full_stage_starts_without_the_momentum_of_the_first(
-    study_of: StudyOf, memory_path: Path
-) -> None:
-    one = replace(FULL, num_rounds=2, outer=OuterStep(learning_rate=0.7, momentum=0.9))
-    study = study_of(one, replace(one, num_rounds=1))
-
-    def go_on(study: StudyConfig, stage: int, before: Tensors | None, path: Path) -> Tensors:
-        return before or start(study, stage, before, path)
-
-    calm = InProcess(hospitals())
-    state = run_study(StudyStore.create(memory_path / "2", study), calm, go_on)
-    before = run_study(StudyStore.create(memory_path / "1", study_of(one)), calm, go_on)
-    change = np.mean(
-        [drawn((2, 3), site, 3, digest_arrays(before.weights), "w") for site in SITES], axis=0
-    )
-    assert state.momentum is not None
-    np.testing.assert_allclose(state.momentum["w"], change, atol=1e-6)
 
 
 def test_a_refusal_is_logged_with_round_site_and_reason(

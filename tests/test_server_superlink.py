@@ -95,4 +95,6 @@ def settings(state: Path, share_path: Path | None = None) -> CoordinatorSettings
 def test_an_endpoint_file_holds_no_secret(tmp_path: Path) -> None:
     announce(tmp_path)
     content = json.loads((tmp_path / "endpoint.json").read_text())
-    assert set(content) == {"host", "port", "control_port", "ca_path", "pid", "started"}
+    assert set(content) == {
+        *("host", "port", "control_port", "roster_path", "ca_path", "pid", "started"),
+    }

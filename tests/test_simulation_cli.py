@@ -35,6 +35,7 @@ sites:
      age_sd: 10, prevalence: {edema: 0.5}}
   - {<<: *site, name: b}
 held_out: {num_records: 3, seed: 9}
+compare: false
 phantom_size: 32
 """
 

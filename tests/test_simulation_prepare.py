@@ -1,5 +1,6 @@
 """Making simulated hospitals: the same from the same plan, and continued where it was interrupted."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +48,9 @@ def prepared_in(folder: Path, plan: SimulationConfig) -> Prepared:
     return Prepared(layout, prepare(layout, plan, said.append), said)
 
 
-@pytest.fixture
-def prepared(memory_path: Path, mini_plan: Plan) -> Prepared:
-    return prepared_in(memory_path / "out", mini_plan())
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, mini_plan: Plan) -> Prepared:
+    return prepared_in(tmp_path_factory.mktemp("prepared"), mini_plan())
 
 
 def test_every_hospital_gets_its_radiographs_and_a_whole_cache(prepared: Prepared) -> None:
@@ -89,18 +90,19 @@ def test_what_is_there_is_not_made_again(prepared: Prepared, mini_plan: Plan) ->
 
 
 def test_a_lost_cache_is_rebuilt_from_the_same_radiographs(
-    prepared: Prepared, mini_plan: Plan, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, mini_plan: Plan, memory_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = prepared.layout.cache("hospital-a")
+    layout = Layout(shutil.copytree(prepared.layout.out, memory_path / "out"))
+    cache = layout.cache("hospital-a")
     images = open_cache(cache).images[:]
-    cache.rename(prepared.layout.out / "lost")
+    cache.rename(layout.out / "lost")
 
     def never(*_: object) -> None:
         raise AssertionError("radiographs are written a second time")
 
     monkeypatch.setattr(simulation.prepare, "write_phantom_site", never)
     said: list[str] = []
-    prepare(prepared.layout, mini_plan(), said.append)
+    prepare(layout, mini_plan(), said.append)
     assert [line.split(": ")[0] for line in said] == ["hospital-a"]
     np.testing.assert_array_equal(open_cache(cache).images[:], images)
 

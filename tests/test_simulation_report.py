@@ -53,7 +53,7 @@ def test_the_page_says_what_the_summary_says(mini_simulation: Simulated) -> None
     text = (out / "report.html").read_text()
     assert summary.verdict() in text
     for name, loss in summary.rows():
-        assert f"<td>{name}</td><td>{loss:.4f}</td>" in text
+        assert f'<th scope="row">{name}</th><td>{loss:.4f}</td>' in text
     assert "None: every hospital's update was admitted in every round." in text
 
 
@@ -80,7 +80,8 @@ def test_a_refused_update_is_named_with_hospital_and_reason_and_hostile_text_sta
     text = write_report(copied, store, summary).read_text()
     page = Page(text)
     assert (
-        '<td>1</td><td class="text">hospital-b</td><td class="text">it is not finite</td>' in text
+        '<td>1</td><th scope="row" class="text">hospital-b</th><td class="text">it is not finite</td>'
+        in text
     )
     assert "script" not in page.tags
     assert all(load.startswith("data:") for load in page.loads)

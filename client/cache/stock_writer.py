@@ -26,6 +26,11 @@ class StockWriter:
         self._shard: ShardWriter | None = None
         self._entries: list[Entry] = []
 
+    @property
+    def has_open_shard(self) -> bool:
+        """Whether the next picture goes into a shard that is begun already."""
+        return self._shard is not None
+
     def add(self, entry: Entry, image: NDArray[np.uint16] | None = None) -> None:
         """Take an entry, and its picture (image_size, image_size) if it is a record's."""
         if image is not None:

@@ -126,14 +126,16 @@ def show_plan(
     kept: KeptPlan,
     *,
     complaint: str = "",
+    name: str = "",
     status: int = 200,
 ) -> Response:
-    """The page of one plan."""
+    """The page of one plan; after a form that approved nothing with why, and with the name that was written."""
     facts = {
         "kept": kept,
         "review": review(site, kept),
         "is_waiting": kept in waiting_plans(kept_plans(site.state_path)),
         "complaint": complaint,
+        "name": name,
     }
     return console.show(request, "plan.html", facts, status=status)
 

@@ -14,6 +14,7 @@ from client.control.orders import Orders, read_orders
 from client.evidence import log
 from client.evidence.check import Findings, check, readable_ledger
 from client.evidence.receipts import Kept, ReceiptDamaged, kept_receipts
+from client.evidence.witness import authority_key
 from client.inspection.advice import Advice
 from client.node_status import SENTENCES, NodeStatus, read_status
 from client.plans.store import KeptPlan, kept_plans
@@ -159,7 +160,8 @@ def evidence_of(site: SiteConfig) -> Evidence:
     """Every receipt, and what a check of log, receipts and signatures finds."""
     policy = site.privacy_path
     path = load_policy(policy).ledger_path if policy and policy.exists() else None
-    found = check(site.state_path, ledger=readable_ledger(path) if path else None)
+    ledger = readable_ledger(path) if path else None
+    found = check(site.state_path, ledger=ledger, authority=authority_key(site))
     try:
         receipts = kept_receipts(site.state_path)
     except ReceiptDamaged:  # the check says it

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.config import SiteConfig
+from client.control.limits import limits_in_force
 from client.control.orders import EVERY_STUDY, read_orders
 from client.control.quiet_hours import QuietHours, are_quiet
 from client.refused import NotTaken
@@ -62,6 +63,7 @@ class Gate:
 
     state_path: Path
     quiet_hours: Sequence[QuietHours] = ()
+    """Where no node runs; a running one keeps to what its profile says now."""
     num_cuts: int | None = None
     """For what must not outlast a withdrawal, from whichever study: how many there had been when it began."""
 
@@ -78,7 +80,8 @@ class Gate:
             return PAUSED
         if self.num_cuts is not None and self.num_cuts != orders.num_cuts:
             return CUT
-        return QUIET if are_quiet(self.quiet_hours) else None
+        limits = limits_in_force(self.state_path)
+        return QUIET if are_quiet(limits.quiet if limits else self.quiet_hours) else None
 
     def require_open(self, study_digest: str = "") -> None:
         """Go on only while the hospital takes part.

@@ -1,9 +1,19 @@
-"""How much of its machine, its line and its disk a hospital gives, and when: the profile's ``limits``."""
+"""How much of its machine, its line and its disk a hospital gives, and when: the profile's ``limits``.
 
-from dataclasses import dataclass
+While a hospital runs, one file in its state folder holds the limits in force, so all its processes keep to the same.
+"""
 
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from client.control.orders import control_folder
 from client.control.quiet_hours import QuietHours, parse_quiet_hours
 from federation.field_types import Positive, Whole
+from federation.files import write_file
+
+FILE = "limits.json"
 
 MIN_BYTES_PER_SECOND = 20_000
 """Slower, and a coordinator takes the line for a broken one."""
@@ -54,3 +64,35 @@ class Limits:
             ValueError: one of them is written in another way.
         """
         return tuple(map(parse_quiet_hours, self.quiet_hours))
+
+
+CLOSED = Limits(quiet_hours=("mon-sun 00:00-24:00",))
+"""Nothing leaves while nobody can tell what may."""
+
+
+def put_into_force(state_path: Path, limits: Limits | None) -> None:
+    """Have everything that runs for a hospital keep to these limits from now on; None: it runs no more."""
+    path = control_folder(state_path) / FILE
+    if limits is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_file(path, json.dumps(asdict(limits)).encode())
+
+
+def limits_in_force(state_path: Path) -> Limits | None:
+    """What a hospital keeps to now; None while it does not run."""
+    try:
+        return Limits(**json.loads((control_folder(state_path) / FILE).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError):
+        return CLOSED
+
+
+def keep_to(limits: Limits) -> None:
+    """Have this process, and all that it starts, take no more of the machine; before it has looked for a GPU."""
+    os.nice(limits.niceness)
+    if limits.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, limits.gpus))
+    if limits.gpu_memory < 1:
+        os.environ[GPU_MEMORY_VARIABLE] = str(limits.gpu_memory)

@@ -17,16 +17,17 @@ class Pace:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._bytes_per_second = bytes_per_second
+        self.bytes_per_second = bytes_per_second
+        """May be changed at any time."""
         self._clock, self._sleep = clock, sleep
         self._free = clock()
         """When the bytes that were moved up to now will have taken the time that is theirs."""
 
     def take(self, num_bytes: int) -> None:
         """Wait until so many bytes more may be moved."""
-        if self._bytes_per_second is None:
+        if self.bytes_per_second is None:
             return
         now = self._clock()
-        self._free = max(self._free, now - BURST_SECONDS) + num_bytes / self._bytes_per_second
+        self._free = max(self._free, now - BURST_SECONDS) + num_bytes / self.bytes_per_second
         if self._free > now:
             self._sleep(self._free - now)

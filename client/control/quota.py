@@ -1,4 +1,4 @@
-"""The part of the disk that a hospital gives: what its state folder holds, and what a round will add to it."""
+"""The part of the disk that a hospital gives: what its state folder holds, and what a round or an ingest will add to it."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,21 @@ from federation.messages import Instruction, RefusalCode, Shipment
 
 CHANGE_AND_OPTIMIZER = 4
 """Times the trained tensors: their change, what rounding took of it, and the optimizer's two means."""
+PIXEL_BYTES = 2
+BESIDE_PIXELS = 2048
+"""Bytes that a record takes beside its pixels, at most: its seal, its place in the journal and in a version."""
+
+
+class QuotaReached(RuntimeError):
+    """What the hospital's profile gives of its disk is used up by its cache and state."""
+
+    def __init__(self, *, needed: int, used: int, quota: int) -> None:
+        super().__init__(
+            f"The next radiographs take {needed / 1e6:.0f} MB under state_path, and of the {quota / 1e6:.0f} MB that the "
+            f"profile gives (limits.disk_bytes) {max(0, quota - used) / 1e6:.0f} MB are free. What was read so far is kept "
+            "and is not read again; the cache is as before. The data manager raises limits.disk_bytes or frees some room "
+            "there, then types the same command again."
+        )
 
 
 def used_bytes(folder: Path) -> int:
@@ -44,6 +59,21 @@ def require_room(site: SiteConfig, instruction: Instruction, received: Path) -> 
             f"the round needs {needed / 1e6:.0f} MB under this hospital's state_path and its profile gives "
             f"{max(0, quota - used) / 1e6:.0f} MB more: its data manager raises limits.disk_bytes or frees some room",
         )
+
+
+def require_room_for_records(site: SiteConfig, num_records: int) -> None:
+    """See that so many more radiographs stay within the profile's ``disk_bytes``.
+
+    Raises:
+        QuotaReached: they would not.
+    """
+    quota = site.limits.disk_bytes
+    if quota is None:
+        return
+    needed = num_records * (PIXEL_BYTES * site.image_size**2 + BESIDE_PIXELS)
+    used = used_bytes(site.state_path)
+    if used + needed > quota:
+        raise QuotaReached(needed=needed, used=used, quota=quota)
 
 
 def needed_bytes(instruction: Instruction, received: Path) -> int:

@@ -83,7 +83,7 @@ def certificate_days(hospital: Hospital) -> Finding:
         "the coordinator's certificate",
         visit.certificate,
         Job.COORDINATOR,
-        "type: fedcxr coordinator up (it renews the certificate when it starts)",
+        "type: fedcxr coordinator up (it renews the certificate, also while it runs)",
     )
 
 
@@ -99,8 +99,8 @@ def authority_days(hospital: Hospital) -> Finding:
     found = authorities_in(path)
     if not found:
         return fail(f"{path} (ca_path) holds no certificate", *_again())
-    first = min(found, key=lambda each: each.not_valid_after_utc)
-    return of_days("the authority in ca_path", first, *_again())
+    last = max(found, key=lambda each: each.not_valid_after_utc)
+    return of_days("the authority in ca_path", last, *_again())
 
 
 def own_certificate(hospital: Hospital) -> Finding:
@@ -113,9 +113,7 @@ def own_certificate(hospital: Hospital) -> Finding:
         public_key = public_pem(load_private(state / NODE_KEY_NAME))
     except SigningKeyUnusable as err:
         return fail(str(err), Job.DATA_MANAGER, "restore the state folder from a backup")
-    refused = why_refused(
-        shown, issuer=authorities[0], public_key=public_key, now=datetime.now(UTC)
-    )
+    refused = why_refused(shown, issuers=authorities, public_key=public_key, now=datetime.now(UTC))
     invite = (Job.COORDINATOR, f'type: fedcxr coordinator invite "{hospital.site.site_name}"')
     if refused is not None and refused not in {Refused.EXPIRED, Refused.NOT_YET_VALID}:
         return fail(f"this hospital's certificate does not count here ({refused})", *invite)

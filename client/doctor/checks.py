@@ -11,6 +11,7 @@ from client.doctor import (
     network,
     privacy,
     settings,
+    sources,
     trust,
 )
 from client.doctor.hospital import Hospital
@@ -31,6 +32,7 @@ CHECKS: tuple[Check[Hospital], ...] = (
     Check(name="clock", look=coordinator.clock),
     Check(name="health", look=coordinator.health),
     Check(name="protocol", look=coordinator.protocol),
+    Check(name="bandwidth", look=coordinator.bandwidth),
     Check(name="node", look=coordinator.node),
     Check(name="disk", look=machine.disk, seconds=SLOW_SECONDS),
     Check(name="quota", look=giving.quota, seconds=SLOW_SECONDS),
@@ -44,6 +46,8 @@ CHECKS: tuple[Check[Hospital], ...] = (
     Check(name="state-folder", look=keeping.state_folder),
     Check(name="named-files", look=data.named_files),
     Check(name="data-mount", look=data.data_mount),
+    Check(name="pacs", look=sources.pacs),
+    Check(name="receiver", look=sources.receiver),
     Check(name="decoders", look=data.decoders),
     Check(name="sample-read", look=data.sample_read, seconds=SLOW_SECONDS),
     Check(name="cache", look=keeping.cache),

@@ -2,6 +2,7 @@
 
 from client.doctor.hospital import Hospital
 from client.doctor.network import CANNOT_BE_SEEN
+from client.doctor.speed import megabits
 from client.node_status import SENTENCES, NodeStatus, read_status
 from client.supernode import STATUS_NAME, NodeState, node_state
 from federation.diagnosis import Finding, Job, fail, ok, skipped, warn
@@ -58,6 +59,14 @@ def protocol(hospital: Hospital) -> Finding:
             "install the coordinator's release, or ask its operator to install this one",
         )
     return ok(f"both sides speak protocol {SPOKEN}")
+
+
+def bandwidth(hospital: Hospital) -> Finding:
+    """How fast is the line, there and back?"""
+    speed = hospital.speed()
+    if isinstance(speed, str):
+        return skipped(speed)
+    return ok(f"the line was measured: {megabits(speed.down)} in, {megabits(speed.up)} out")
 
 
 def node(hospital: Hospital) -> Finding:

@@ -2,16 +2,18 @@
 
 import time
 
+from client.control.limits import Limits
 from client.doctor.hospital import Hospital
 from client.doctor.needs import Needs, needs_of
+from client.doctor.speed import Speed, megabits
 from federation.diagnosis import Finding, Job, ok, skipped, warn
 
 PROBE_SIDE = 768
 PROBE_SECONDS = 0.4
 USUAL_SHARE = 0.35
 """Of what matrix products alone reach, training reaches about so much."""
-LINES = (10, 100)
-"""Megabits a second that a round is told for where the profile limits nothing."""
+LINES = (12_500_000.0, 1_250_000.0)
+"""Bytes a second that a round is told for where the line could not be measured."""
 
 
 def round_time(hospital: Hospital) -> Finding:
@@ -21,15 +23,10 @@ def round_time(hospital: Hospital) -> Finding:
         return skipped("no study is known yet; name one with --study")
     needs = needs_of(study, hospital.site)
     training = needs.round_flops / (USUAL_SHARE * measured_flops(hospital.site.num_threads))
-    slowest = [_moving(needs, down=megabits * 125_000, up=megabits * 125_000) for megabits in LINES]
-    limited = _moving(
-        needs, down=limits.download_bytes_per_second, up=limits.upload_bytes_per_second
-    )
-    travel = max(slowest[1], limited)
+    travel, how = _travel(needs, limits, hospital.speed())
     shown = (
-        f"about {_minutes(training)} of training and {_minutes(travel)} on the line (at {LINES[1]} Mbit/s; "
-        f"{_minutes(max(slowest[0], limited))} at {LINES[0]}): {needs.bytes_down / 1e6:.0f} MB in, "
-        f"{needs.bytes_up / 1e6:.0f} MB out"
+        f"about {_minutes(training)} of training and {_minutes(travel)} on the line ({how}): "
+        f"{needs.bytes_down / 1e6:.0f} MB in, {needs.bytes_up / 1e6:.0f} MB out"
     )
     if training + travel > study.rounds.deadline_seconds:
         return warn(
@@ -54,7 +51,19 @@ def measured_flops(num_threads: int) -> float:
     return share * count * 2 * PROBE_SIDE**3 / (time.monotonic() - started)
 
 
-def _moving(needs: Needs, *, down: int | None, up: int | None) -> float:
+def _travel(needs: Needs, limits: Limits, speed: Speed | str) -> tuple[float, str]:
+    """Seconds on the line, and how that is known."""
+    limited = _moving(
+        needs, down=limits.download_bytes_per_second, up=limits.upload_bytes_per_second
+    )
+    if isinstance(speed, str):
+        fast, slow = (max(limited, _moving(needs, down=line, up=line)) for line in LINES)
+        return fast, f"at {megabits(LINES[0])}; {_minutes(slow)} at {megabits(LINES[1])}"
+    measured = f"measured: {megabits(speed.down)} in, {megabits(speed.up)} out"
+    return max(limited, _moving(needs, down=speed.down, up=speed.up)), measured
+
+
+def _moving(needs: Needs, *, down: float | None, up: float | None) -> float:
     """Seconds; no limit takes no time."""
     return (needs.bytes_down / down if down else 0.0) + (needs.bytes_up / up if up else 0.0)
 

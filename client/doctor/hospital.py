@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.config import SiteConfig
+from client.doctor.speed import NotMeasured, Speed, measure
 from client.plans.store import kept_plans
 from client.transfer.proxy import proxy_towards
 from client.transfer.refusals import ProxyUnusable
@@ -23,6 +24,8 @@ class Hospital:
     """That it is to take part in; None: not known yet."""
     visit: Callable[[], Visit]
     """The one visit that all checks share."""
+    speed: Callable[[], Speed | str]
+    """The one measurement of the line, or why there is none."""
 
     @property
     def host(self) -> str:
@@ -37,15 +40,24 @@ class Hospital:
 
 def hospital_of(site: SiteConfig, site_path: Path, study: StudyConfig | None) -> Hospital:
     """A hospital that nobody has looked at yet."""
-    return Hospital(
-        site=site, site_path=site_path, study=study, visit=shared(lambda: _visit_of(site))
-    )
+    visit = shared(lambda: _visit_of(site))
+    speed = shared(lambda: _speed_of(site, visit()))
+    return Hospital(site=site, site_path=site_path, study=study, visit=visit, speed=speed)
 
 
 def study_of_last_plan(site: SiteConfig) -> StudyConfig | None:
     """What the coordinator last asked this hospital to take part in; None if it never did."""
     kept = kept_plans(site.state_path)
     return kept[0].plan.study if kept else None
+
+
+def _speed_of(site: SiteConfig, visit: Visit) -> Speed | str:
+    if visit.status != 200 or not visit.is_trusted:
+        return "cannot be seen until the coordinator's port is reached and well"
+    try:
+        return measure(site)
+    except NotMeasured as err:
+        return f"cannot be measured: {err}"
 
 
 def _visit_of(site: SiteConfig) -> Visit:

@@ -90,6 +90,7 @@ def gpu(hospital: Hospital) -> Finding:
     import torch  # noqa: PLC0415  a second, where it is needed alone
 
     seen, wanted = torch.cuda.device_count(), hospital.site.training.processes
+    named = hospital.site.limits.gpus
     if devices and not seen:
         return fail(
             f"the machine has {len(devices)} GPU(s), and the program sees none",
@@ -97,15 +98,24 @@ def gpu(hospital: Hospital) -> Finding:
             "type: nvidia-smi; in a container, start it anew (systemctl daemon-reload takes GPUs away), or install "
             "torch for this driver",
         )
-    if not seen:
-        return ok("no GPU: training runs on the processor")
-    if wanted > seen:
-        return warn(
-            f"training.processes is {wanted}, and there are {seen} GPU(s)",
+    absent = [number for number in named or () if number >= seen]
+    if absent:
+        return fail(
+            f"limits.gpus names GPU {', '.join(map(str, absent))}, and there are {seen} GPU(s): no round is trained",
             Job.DATA_MANAGER,
-            f"set training.processes: {seen} in the profile",
+            f"correct limits.gpus in {hospital.site_path}: numbers from 0, as nvidia-smi shows them",
         )
-    return ok(f"{seen} GPU(s), {wanted} of them train")
+    given = seen if named is None else len(named)
+    if not given:
+        return ok("no GPU: training runs on the processor")
+    if wanted > given:
+        return warn(
+            f"training.processes is {wanted}, and {given} GPU(s) may train",
+            Job.DATA_MANAGER,
+            f"set training.processes: {given} in the profile",
+        )
+    part = hospital.site.limits.gpu_memory
+    return ok(f"{wanted} of {given} GPU(s) train, with {100 * part:.0f} % of their memory")
 
 
 def processors(hospital: Hospital) -> Finding:

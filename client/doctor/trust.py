@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 from client.doctor.hospital import Hospital
-from client.evidence.log import verify
+from client.evidence.check import log_problems
+from client.evidence.witness import authority_key as key_of_authority
 from client.plans.store import KeptPlan, kept_plans
 from federation.code_digest import installed_code
 from federation.diagnosis import Finding, Job, fail, ok, skipped, warn
@@ -11,8 +12,8 @@ from federation.plan import SHOWN_DIGITS
 
 
 def evidence(hospital: Hospital) -> Finding:
-    """Is the log of what happened here whole?"""
-    problems = verify(hospital.site.state_path)
+    """Is the log of what happened here whole, and the one that the coordinator witnessed?"""
+    problems = log_problems(hospital.site.state_path, key_of_authority(hospital.site))
     if problems:
         return fail(
             problems[0],

@@ -37,7 +37,7 @@ def read_answer(content: bytes, *, site: str, authority: bytes, key_path: Path) 
     Args:
         content: What came.
         site: The hospital.
-        authority: Certificate that must have signed it (PEM).
+        authority: Certificates of which one must have signed it (PEM).
         key_path: The node's secret key.
 
     Raises:
@@ -46,7 +46,7 @@ def read_answer(content: bytes, *, site: str, authority: bytes, key_path: Path) 
     try:
         enrolled = parse_json("the answer", content, Enrolled)
         certificate = x509.load_pem_x509_certificate(enrolled.certificate.encode())
-        issuer = x509.load_pem_x509_certificate(authority)
+        issuers = x509.load_pem_x509_certificates(authority)
         load_pem_public_key(enrolled.authority.encode())
     except (ConfigError, ValueError, UnsupportedAlgorithm) as err:
         raise AnswerUnusable("cannot be read") from err
@@ -55,7 +55,7 @@ def read_answer(content: bytes, *, site: str, authority: bytes, key_path: Path) 
     if site not in {enrolled.site} & {site_of(certificate)}:
         raise AnswerUnusable("is for another hospital")
     own = public_pem(load_private(key_path))
-    refused = why_refused(certificate, issuer=issuer, public_key=own, now=datetime.now(UTC))
+    refused = why_refused(certificate, issuers=issuers, public_key=own, now=datetime.now(UTC))
     if refused is not None:
         raise AnswerUnusable(f"holds a certificate that does not count here ({refused})")
     return enrolled

@@ -59,7 +59,7 @@ def join(
 
 
 def renew(site: Site, as_json: Json = False) -> None:
-    """Have this hospital's certificate renewed now; `up` does it by itself a month before it ends."""
+    """Have this hospital's certificate renewed now, and follow the coordinator's authority; `up` does both by itself."""
     from client.config import load_site
     from client.enrolment.renewal import renew as run_renew
 

@@ -4,24 +4,26 @@ Nothing of a patient takes part in it, and the secret of the code is sent to nob
 fingerprint the code holds.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from client.config import SiteConfig
 from client.enrolment.certificate import read_answer, signing_request
+from client.enrolment.following import authorities_of
 from client.enrolment.kit import PROFILE, Choices, check_folder, state_of, write_kit
 from client.enrolment.line import ask, trust_in
-from client.enrolment.refusals import AnswerUnusable, NoRadiographs, NotTheCoordinator
+from client.enrolment.refusals import NoRadiographs, NotTheCoordinator
 from client.evidence.log import Event, account, note
 from client.privacy_policy import load_policy
+from federation.authorities import followed
 from federation.enrolment import CA_PATH, JOIN_PATH, VERSION, JoinRequest
 from federation.files import make_private_folder
 from federation.invitation import Invitation, spoken
 from federation.node_keys import make_node_key
+from federation.pem import certificates_pem
 from federation.strict_json import to_json
 
 
@@ -92,15 +94,16 @@ def join(
 
 
 def _pinned_authority(invitation: Invitation, proxy: str | None) -> bytes:
-    """The coordinator's authority (PEM): from whoever answers, but only if it is the one that the code names."""
+    """The coordinator's authorities (PEM): from whoever answers, but only the one that the code names, and its followers."""
     content = ask(invitation.address, "GET", CA_PATH, trust_in(None), proxy=proxy)
-    try:
-        certificate = x509.load_pem_x509_certificate(content)
-    except ValueError as err:
-        raise AnswerUnusable("holds no certificate of an authority") from err
-    fingerprint = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
-    if fingerprint != invitation.fingerprint:
+    shown = authorities_of(content)
+    named = [each for each in shown if _fingerprint(each) == invitation.fingerprint]
+    if not named:
         raise NotTheCoordinator(
-            invitation.address, spoken(fingerprint), spoken(invitation.fingerprint)
+            invitation.address, spoken(_fingerprint(shown[0])), spoken(invitation.fingerprint)
         )
-    return certificate.public_bytes(Encoding.PEM)
+    return certificates_pem(followed(named, shown))
+
+
+def _fingerprint(certificate: x509.Certificate) -> bytes:
+    return certificate.fingerprint(SHA256())

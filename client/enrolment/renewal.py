@@ -1,6 +1,7 @@
 """The hospital's certificate is renewed by itself, a month before it ends, also while a round runs.
 
-The key stays the same, so the coordinator sees the same node; its next call shows the new certificate.
+The key stays the same, so the coordinator sees the same node; its next call shows the new certificate. Before that the
+coordinator's next authority is believed, if there is one: it may be what signs.
 """
 
 import base64
@@ -15,8 +16,9 @@ from cryptography import x509
 
 from client.config import SiteConfig
 from client.enrolment.certificate import read_answer, read_certificate, signing_request
+from client.enrolment.following import follow
 from client.enrolment.line import ask, trust_in
-from client.enrolment.refusals import NeverJoined
+from client.enrolment.refusals import AnswerUnusable, CannotReach, NeverJoined, Untrusted
 from client.evidence.log import PROGRAM, Event, note
 from federation.enrolment import (
     CERTIFICATE_HEADER,
@@ -50,6 +52,7 @@ def renew(site: SiteConfig) -> datetime:
     certificate = read_certificate(path)
     if certificate is None:
         raise NeverJoined(path)
+    follow(site)
     key_path, authority = site.state_path / "node.key", site.ca_path.read_bytes()
     asked = RenewRequest(version=VERSION, request=signing_request(key_path, site.site_name))
     content = ask(
@@ -97,9 +100,14 @@ def renewing(site: SiteConfig) -> Iterator[None]:
 
 
 def _renew_if_due(site: SiteConfig) -> None:
+    if read_certificate(site.state_path / CERTIFICATE_NAME) is None:
+        return
     try:
+        follow(site)
         if is_due(site):
             logger.info("the certificate is renewed until %s", f"{renew(site):%Y-%m-%d}")
+    except (CannotReach, Untrusted, AnswerUnusable) as err:
+        logger.warning("certificates are looked at again in an hour: %s", err)
     except Exception:
         logger.exception("the certificate could not be renewed; it is tried again in an hour")
 

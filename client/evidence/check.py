@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.evidence import log
+from client.evidence.ledger_heads import DATA_SET, missing_heads
 from client.evidence.receipts import Kept, ReceiptDamaged, kept_receipts, noted
+from client.evidence.witness import kept_witnesses, witness_problems
+from federation.log_witness import LogWitness, WitnessInvalid
+from federation.plan import SHOWN_DIGITS
 from privacy.ledger.chain import Chain, ChainDamaged, read_chain
 
 
@@ -19,34 +23,73 @@ class Findings:
     """SHA-256 of the log; whoever wrote it down elsewhere can tell a later, shortened log from it."""
     problems: tuple[str, ...]
     """A sentence each; none if all is sound."""
+    witnessed: LogWitness | None = None
+    """The last that the coordinator saw of the log, as far as it came back; None if nothing did."""
 
 
-def check(state_path: Path, *, ledger: Chain | None = None, head: str = "") -> Findings:
+def check(
+    state_path: Path,
+    *,
+    ledger: Chain | None = None,
+    head: str = "",
+    authority: bytes | None = None,
+) -> Findings:
     """Look at everything and change nothing.
 
     Args:
         state_path: the hospital's state folder.
-        ledger: the privacy ledger, to look up in it what receipts say of it; None if there is none.
-        head: what the log's head was once, written down elsewhere; empty if nobody did.
+        ledger: the privacy ledger, to look up in it what log and receipts say of it; None if it is not looked at.
+        head: what the log's head was once, written down elsewhere, or how it began; empty if nobody did.
+        authority: the study authority's public key (PEM), whose witnesses are looked for; None if it is not here.
     """
     problems = log.verify(state_path)
     if problems:
         return Findings(num_entries=0, num_receipts=0, head="", problems=problems)
-    chain = log.read_log(state_path)
+    chain, found = log.read_log(state_path), list[str]()
+    receipts: tuple[Kept, ...] = ()
     try:
         receipts = kept_receipts(state_path)
+        found += _problems(chain, receipts, noted(state_path), ledger)
     except ReceiptDamaged as err:
-        receipts, problems = (), (str(err),)
-    else:
-        problems = tuple(_problems(chain, receipts, noted(state_path), ledger))
-    if head and head not in chain.digests:
-        problems = (*problems, _put_back(head))
+        found.append(str(err))
+    if ledger is not None and ledger.records:
+        data_set = str(ledger.records[0].get(DATA_SET))
+        found += missing_heads(log.entries(state_path), ledger, data_set=data_set)
+    witnesses, doubts = _witnessed(state_path, chain, authority)
+    found += doubts
+    if head and not _had(chain, head):
+        found.append(_put_back(head))
     return Findings(
         num_entries=chain.head.count,
         num_receipts=len(receipts),
         head=chain.head.digest,
-        problems=problems,
+        problems=tuple(found),
+        witnessed=witnesses[-1] if witnesses else None,
     )
+
+
+def log_problems(state_path: Path, authority: bytes | None) -> tuple[str, ...]:
+    """What is wrong with the log alone, receipts aside: whether it is whole, and the one that was witnessed."""
+    problems = log.verify(state_path)
+    return problems or _witnessed(state_path, log.read_log(state_path), authority)[1]
+
+
+def _witnessed(
+    state_path: Path, chain: Chain, authority: bytes | None
+) -> tuple[tuple[LogWitness, ...], tuple[str, ...]]:
+    """Everything that was witnessed of the log, and what it lacks of that."""
+    if authority is None:
+        return (), ()
+    try:
+        found = kept_witnesses(state_path, authority)
+    except (ChainDamaged, WitnessInvalid) as err:
+        return (), (str(err),)
+    return found, tuple(witness_problems(chain, found, authority))
+
+
+def _had(chain: Chain, head: str) -> bool:
+    """Whether a head, of which enough was read out to mean one alone, is one of this log."""
+    return len(head) >= SHOWN_DIGITS and any(each.startswith(head) for each in chain.digests)
 
 
 def _put_back(head: str) -> str:
@@ -57,9 +100,12 @@ def _put_back(head: str) -> str:
 
 
 def readable_ledger(path: Path) -> Chain | None:
-    """The privacy ledger, if it can be read; what is wrong with it is the business of `hospital ledger --verify`."""
+    """The privacy ledger, if it can be read; what is wrong with it is the business of `hospital ledger --verify`.
+
+    One that is missing holds nothing, whatever log and receipts say of it.
+    """
     try:
-        return read_chain(path) if path.exists() else None
+        return read_chain(path) if path.exists() else Chain()
     except ChainDamaged:
         return None
 

@@ -51,11 +51,17 @@ def show_receipts(site: Site, as_json: Json = False) -> None:
 def verify_evidence(
     site: Site,
     head: Annotated[
-        str, typer.Option(help="The log's head as it was written down once; it must have had it.")
+        str,
+        typer.Option(
+            help="The log's head as it was written down, or as the coordinator's operator reads it out (16 digits are "
+            "enough); it must have had it."
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:
     """Check the log, every receipt and every signature; exit code 1 means that something is not sound."""
+    from dataclasses import asdict
+
     from client.config import load_site
 
     profile = load_site(site)
@@ -67,10 +73,11 @@ def verify_evidence(
         "entries": found.num_entries,
         "receipts": found.num_receipts,
         "head": found.head,
+        "witnessed": None if found.witnessed is None else asdict(found.witnessed),
     }
     sound = (
         f"{profile.site_name}: the log is whole, {found.num_entries} entries; {found.num_receipts} receipts are signed "
-        f"and stand in it\nhead: {found.head}"
+        f"and stand in it\nhead: {found.head}\n{_witnessed_line(found, profile.site_name)}"
     )
     emit(facts, "\n".join(found.problems) or sound, as_json=as_json)
     if found.problems:
@@ -79,12 +86,23 @@ def verify_evidence(
 
 def _checked(profile: "SiteConfig", head: str) -> "Findings":
     from client.evidence.check import check, readable_ledger
+    from client.evidence.witness import authority_key
     from client.privacy_policy import load_policy
 
-    if profile.privacy_path is None:
-        return check(profile.state_path, head=head)
-    ledger = readable_ledger(load_policy(profile.privacy_path).ledger_path)
-    return check(profile.state_path, ledger=ledger, head=head)
+    path = profile.privacy_path
+    ledger = None if path is None else readable_ledger(load_policy(path).ledger_path)
+    return check(profile.state_path, ledger=ledger, head=head, authority=authority_key(profile))
+
+
+def _witnessed_line(found: "Findings", site_name: str) -> str:
+    """What the coordinator saw, for who wants to compare it by telephone."""
+    seen = found.witnessed
+    if seen is None:
+        return "the coordinator's word on it has not come back yet"
+    return (
+        f"the coordinator witnessed entry {seen.count} on {_moment(seen.seconds)}, head {seen.digest}: its operator reads "
+        f"out the newest that was witnessed with `fedcxr coordinator witness {site_name}`"
+    )
 
 
 def _entry_line(entry: "Entry") -> str:

@@ -35,6 +35,8 @@ class Event(StrEnum):
 
     JOINED = "joined"
     RENEWED = "renewed"
+    AUTHORITY_FOLLOWED = "authority-followed"
+    """The coordinator's next authority is believed: the one before vouches for it."""
     PLAN_ARRIVED = "plan-arrived"
     PLAN_APPROVED = "plan-approved"
     PLAN_REFUSED = "plan-refused"
@@ -51,6 +53,10 @@ class Event(StrEnum):
     NODE_STOPPED = "node-stopped"
     POLICY_CHANGED = "policy-changed"
     INGESTED = "ingested"
+    WITNESS_REFUSED = "witness-refused"
+    """The coordinator sent a witness of this log that is none."""
+    LOG_REPLACED = "log-replaced"
+    """The coordinator witnessed a state that this log never had."""
 
 
 class LogUnreadable(RuntimeError):
@@ -156,6 +162,16 @@ def head(state_path: Path) -> Head:
         ChainDamaged: the log is not as it was written.
     """
     return read_log(state_path).head
+
+
+def settled_head(state_path: Path) -> Head:
+    """Names the log as it is on the disk for certain: what is told to others must outlive a power cut.
+
+    Raises:
+        ChainDamaged, ChainInUse, OSError: as for `note`.
+    """
+    with open_chain(log_path(state_path), patience_seconds=PATIENCE_SECONDS) as writer:
+        return writer.chain.head
 
 
 def verify(state_path: Path) -> tuple[str, ...]:

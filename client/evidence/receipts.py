@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from client.evidence import log
-from client.evidence.log import Event
+from client.evidence.log import Event, Facts
 from federation.files import hold_lock, sync_folder, write_file
 from federation.messages import Update
 from federation.node_keys import NodeKey, read_public_key
@@ -151,8 +151,14 @@ def receipt_of(
     )
 
 
-def issue(state_path: Path, receipt: Receipt, key: NodeKey) -> Kept:
+def issue(state_path: Path, receipt: Receipt, key: NodeKey, more: Facts | None = None) -> Kept:
     """Sign, note in the log, and keep; asked again for the same change, it gives what there is.
+
+    Args:
+        state_path: the hospital's state folder.
+        receipt: of what is to leave.
+        key: of the hospital's node.
+        more: what the log says beside it.
 
     Raises:
         ChainDamaged: the log is not as it was written.
@@ -166,7 +172,7 @@ def issue(state_path: Path, receipt: Receipt, key: NodeKey) -> Kept:
         draft = place.with_suffix(".draft")
         kept = read(draft) if draft.exists() else _write(draft, receipt, key)
         if kept.digest not in noted(state_path):
-            _note(state_path, kept)
+            _note(state_path, kept, more or {})
         draft.rename(place)
         sync_folder(place.parent)
     return read(place)
@@ -248,7 +254,7 @@ def _write(path: Path, receipt: Receipt, key: NodeKey) -> Kept:
     return read(path)
 
 
-def _note(state_path: Path, kept: Kept) -> None:
+def _note(state_path: Path, kept: Kept, more: Facts) -> None:
     receipt = kept.receipt
     facts: dict[str, log.Fact] = {
         "study": receipt.study_name,
@@ -257,6 +263,7 @@ def _note(state_path: Path, kept: Kept) -> None:
         "parcel": receipt.parcel_digest,
         "receipt": kept.digest,
         "key": kept.key_digest,
+        **more,
     }
     if receipt.epsilon is not None:
         facts["epsilon"] = receipt.epsilon

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from client.config import SiteConfig
 from client.evidence import log
+from client.evidence.ledger_heads import ledger_facts
 from client.evidence.log import Event
 from client.evidence.receipts import ReceiptDamaged, is_issued, issue, receipt_of
 from client.kept import Finished
@@ -23,10 +24,10 @@ from federation.messages import Instruction, Refusal, RefusalCode, Update
 from federation.node_keys import make_node_key
 from federation.signing import load_private
 from federation.update_signature import sign_update
-from privacy.ledger.chain import ChainDamaged
+from privacy.ledger.chain import Chain, ChainDamaged
 from privacy.ledger.chain_writer import ChainDisturbed, ChainInUse
 from privacy.ledger.ledger import round_key
-from privacy.ledger.verification import read_statement
+from privacy.ledger.verification import Statement, read_statement
 
 logger = logging.getLogger(__name__)
 
@@ -115,15 +116,17 @@ def change_leaves(site: SiteConfig, finished: Finished, *, plan: str) -> None:
     if is_issued(site.state_path, update):
         return
     with recorded():
+        statement = _statement(site, update)
         receipt = receipt_of(
             update,
             site_name=site.site_name,
             study_name=parse_study(finished.asked.study).name,
             plan=plan,
-            epsilon=_epsilon(site, update),
+            epsilon=_epsilon(statement, update),
             log_head=log.head(site.state_path),
         )
-        issue(site.state_path, receipt, make_node_key(site.state_path, site.site_name))
+        key = make_node_key(site.state_path, site.site_name)
+        issue(site.state_path, receipt, key, ledger_facts(statement.chain))
 
 
 def signed(site: SiteConfig, update: Update, *, plan: str) -> Update:
@@ -160,11 +163,15 @@ def _policy_seen(site: SiteConfig) -> None:
     )
 
 
-def _epsilon(site: SiteConfig, update: Update) -> float | None:
-    """What the data set has spent with this round, as its ledger has it; None without privacy."""
+def _statement(site: SiteConfig, update: Update) -> Statement:
+    """What the data set's ledger says now; nothing without privacy."""
     if update.ledger is None or site.privacy_path is None:
-        return None
-    book = read_statement(load_policy(site.privacy_path).ledger_path).book
-    key = round_key(update.study_digest, update.round_number)
+        return Statement(chain=Chain(), book=None, receipts=())
+    return read_statement(load_policy(site.privacy_path).ledger_path)
+
+
+def _epsilon(statement: Statement, update: Update) -> float | None:
+    """What the data set has spent with this round, as its ledger has it; None without privacy."""
+    key, book = round_key(update.study_digest, update.round_number), statement.book
     charge = None if book is None else book.charges.get(key)
     return None if charge is None else charge.spent_after

@@ -15,6 +15,7 @@ from client.cache.layout import cache_path
 from client.cache.stock import Stock, open_stock
 from client.cache.writer import cache_lock, publish, withdraw
 from client.config import SiteConfig
+from client.control.quota import require_room_for_records
 from client.dicom.rejection import Reason
 from client.guard.pool import read_all
 from client.intake.opaque import Keys
@@ -119,8 +120,8 @@ def ingest(
 
     Raises:
         SourceFailed, LabelsUnusable, OptOutUnusable, ConfigError, SecretUnusable, CacheKeyUnusable,
-        CacheBusy, CacheUnusable, NotThereTwice, JournalDamaged, NoUsableRadiograph, ReaderKilled: each with
-            one sentence for the person who can help; the cache is as before.
+        CacheBusy, CacheUnusable, NotThereTwice, JournalDamaged, NoUsableRadiograph, ReaderKilled, QuotaReached:
+            each with one sentence for the person who can help; the cache is as before.
     """
     return ingest_from(
         sources_of(site), site, num_workers=num_workers, rebuild=rebuild, on_progress=on_progress
@@ -159,6 +160,7 @@ def ingest_from(
                 findings=tuple(settings.report_terms.findings),
             ),
             scratch=scratch,
+            require_room=partial(require_room_for_records, site),
         )
         read = partial(
             read_all, image_size=site.image_size, policy=site.reading, num_workers=num_workers

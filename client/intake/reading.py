@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.cache.journal import RECORD, REPORT, Entry
+from client.cache.shards import records_per_shard
 from client.cache.stock import Stock
 from client.cache.stock_writer import StockWriter, stock_writer
-from client.dicom.outcome import Outcome, Report
+from client.control.quota import QuotaReached
+from client.dicom.outcome import Outcome, Radiograph, Report
 from client.dicom.rejection import Rejection
 from client.guard.pool import ReaderKilled
 from client.intake.opaque import Keys
@@ -71,6 +73,7 @@ class Intake:
         opted_out: frozenset[int],
         states_of: Callable[[Report], Mapping[str, str]],
         scratch: Path,
+        require_room: Callable[[int], None],
     ) -> None:
         """Prepare.
 
@@ -80,10 +83,12 @@ class Intake:
             opted_out: Patients who object; of their files nothing is kept.
             states_of: What a structured report says.
             scratch: Where fetched files wait.
+            require_room: Called with a number of records before they are begun; ends the reading by `QuotaReached`.
         """
         self.lost: list[Offer] = []
         self._stock, self._keys, self._scratch = stock, keys, scratch
         self._opted_out, self._states_of = opted_out, states_of
+        self._require_room = require_room
 
     def read(self, offers: Sequence[Offer], read_all: ReadAll, on_progress: OnProgress) -> int:
         """Read what is not known in its present version; returns how many items that were.
@@ -93,6 +98,7 @@ class Intake:
         Raises:
             SourceFailed: a source no longer delivers.
             ReaderKilled: the system does not let files be read.
+            QuotaReached: the next shard would take more room than the hospital gives.
         """
         new = [offer for offer in offers if not self._is_known(offer)]
         pending = {offer.key: offer for offer in new}
@@ -106,7 +112,7 @@ class Intake:
             try:
                 self._read_new(new, writer, read_all, on_progress)
                 on_progress(len(new), len(new))
-            except (SourceFailed, ReaderKilled, KeyboardInterrupt):
+            except (SourceFailed, ReaderKilled, QuotaReached, KeyboardInterrupt):
                 writer.write()
                 raise
         return len(new)
@@ -126,6 +132,9 @@ class Intake:
                 writer.add(_entry(offer, offer.item.refused.value))
         with closing(read_all(self._jobs(readable))) as outcomes:
             for number, (job, outcome) in enumerate(outcomes, start=1 + len(new) - len(readable)):
+                if isinstance(outcome, Radiograph) and not writer.has_open_shard:
+                    left = 1 + len(new) - number
+                    self._require_room(min(left, records_per_shard(self._stock.image_size)))
                 self._take(job.offer, outcome, writer)
                 if job.path.is_relative_to(self._scratch):
                     job.path.unlink(missing_ok=True)

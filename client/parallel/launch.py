@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 
 from client.parallel.job import Job, Outcome, read_outcome, write_job
+from client.refused import NotTaken
 from federation.files import make_private_folder
+from federation.messages import RefusalCode
 from model.arrays import Arrays
 
 LOG = "log.txt"
@@ -20,13 +22,14 @@ STOP_SECONDS = 30.0
 """Time that the processes get to end when the round is given up."""
 
 
-class TooFewDevices(RuntimeError):
+class TooFewDevices(NotTaken):
     """The profile asks for more processes than there are GPUs."""
 
     def __init__(self, *, wanted: int, found: int) -> None:
         super().__init__(
+            RefusalCode.STUDY,
             f"training.processes is {wanted} in the hospital's profile and this machine has {found} GPUs: its data "
-            f"manager sets it to {found} or less."
+            f"manager sets it to {found} or less",
         )
 
 

@@ -1,7 +1,8 @@
 """Whether an instruction is covered by a plan that a person here approved; asked before anything of it is fetched.
 
 Nothing that a coordinator sends is believed: the plan has to carry the study authority's signature, to cover this very
-study, frozen model and installed program, to be in force today, and to be the last one that somebody approved.
+study, frozen model and installed program, to be in force today, and to be the last one that somebody approved. A frozen
+model that a study makes itself is in no plan: the first that comes for a stage is the stage's, until another plan is approved.
 """
 
 import logging
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 
 from client.config import SiteConfig
 from client.evidence.log import COORDINATOR, PROGRAM, Event, Facts, note, note_news
-from client.plans.store import approval_of_study, keep_plan
+from client.plans.store import approval_of_study, first_frozen, keep_plan
 from client.refused import NotTaken
 from federation.code_digest import installed_code
 from federation.config import study_json
@@ -94,6 +95,7 @@ def _let_in(site: SiteConfig, instruction: Instruction) -> None:
         _check_age(site, plan)
         keep(site, signed, plan)
         _check_policy(site)
+        _check_frozen(site, signed, plan, instruction)
     except NotTaken as err:
         digest = signed.digest if signed else ""
         facts: Facts = {"round": instruction.round_number, "reason": _short(err.refusal.reason)}
@@ -134,9 +136,30 @@ def _check_age(site: SiteConfig, plan: Plan) -> None:
         raise _refused("the plan is older than the one that this hospital approved")
 
 
-def _check_approval(site: SiteConfig, signed: SignedPlan, plan: Plan) -> None:
+def _check_frozen(
+    site: SiteConfig, signed: SignedPlan, plan: Plan, instruction: Instruction
+) -> None:
+    """Refuse another frozen model than the first that came for the stage, where the study makes it and no plan can name it."""
+    study, digest = plan.study, instruction.base_digest
+    index, stage = study.stage_of(instruction.round_number)
+    is_named = study.stages[0].kind == "lora"
+    if stage.kind != "lora" or is_named or not digest or not _is_approved(site, signed, plan):
+        return
+    first = first_frozen(site.state_path, signed.digest, index, digest)
+    if first != digest:
+        raise _refused(
+            f"under this plan stage {index + 1} began with the frozen model {first[:SHOWN_DIGITS]}, and the instruction names "
+            f"{digest[:SHOWN_DIGITS]}: {ASK_COORDINATOR}"
+        )
+
+
+def _is_approved(site: SiteConfig, signed: SignedPlan, plan: Plan) -> bool:
     approved = approval_of_study(site.state_path, plan.study_digest)
-    if approved is None or approved.digest != signed.digest:
+    return approved is not None and approved.digest == signed.digest
+
+
+def _check_approval(site: SiteConfig, signed: SignedPlan, plan: Plan) -> None:
+    if not _is_approved(site, signed, plan):
         reason = (
             f"plan {signed.digest[:SHOWN_DIGITS]} waits for approval: somebody who may decide types `fedcxr hospital "
             "review` at the hospital"

@@ -16,7 +16,7 @@ from federation.files import hold_lock, write_file
 from federation.plan import SHOWN_DIGITS, Plan, SignedPlan, UnusablePlan, parse_plan
 
 FOLDER = "plans"
-PLAN, APPROVAL = ".plan", ".approval"
+PLAN, APPROVAL, FROZEN = ".plan", ".approval", ".frozen"
 MAX_PENDING = 50
 """Studies whose plans may wait for a person at a time; older ones are forgotten, and come again if they are meant."""
 PATIENCE_SECONDS = 30.0
@@ -157,6 +157,17 @@ def approval_of_study(state_path: Path, study_digest: str) -> Approval | None:
     """What is approved of a study; None if nothing is."""
     found = (each for each in approvals(state_path) if each.study_digest == study_digest)
     return max(found, key=lambda each: each.issued, default=None)
+
+
+def first_frozen(state_path: Path, plan_digest: str, stage: int, model_digest: str) -> str:
+    """Digest of the frozen model that came first for a stage under a plan; this one, if none came before."""
+    path = _folder(state_path) / f"{plan_digest}{FROZEN}"
+    with _lock(state_path):
+        known = _content(path) or {}
+        if str(stage) not in known:
+            known[str(stage)] = model_digest
+            write_file(path, json.dumps(known).encode())
+    return str(known[str(stage)])
 
 
 def _folder(state_path: Path) -> Path:

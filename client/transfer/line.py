@@ -16,9 +16,11 @@ from client.config import SiteConfig
 from client.control.gate import gate_of_line
 from client.control.pace import Pace
 from client.control.watch import cut, watching
+from client.node_status import NodeStatus
 from client.transfer.places import Place
 from client.transfer.proxy import proxy_towards
-from client.transfer.refusals import NotWanted, TicketExpired, Untrusted
+from client.transfer.refusals import NotWanted, ShutOut, TicketExpired, Untrusted
+from federation.enrolment import REFUSAL_HEADER, Refused
 
 CONNECT_SECONDS = 10.0
 """For each of: reaching the host, being let through by a proxy, and agreeing on keys."""
@@ -89,7 +91,7 @@ class Line:
 
         Raises:
             LineBroken: if it is worth another attempt.
-            TicketExpired, NotWanted, Untrusted, ProxyUnusable: if it is not.
+            TicketExpired, NotWanted, ShutOut, Untrusted, ProxyUnusable: if it is not.
             NotTaken: if the hospital takes no part now.
         """
         self._gate.require_open()
@@ -109,7 +111,7 @@ class Line:
                 answer.pace = self._down
             if method != "GET" or answer.status >= 300:
                 answer.read(MAX_ANSWER_BYTES)
-        _check_status(answer.status, place)
+        _check_status(answer.status, place, answer.headers.get(REFUSAL_HEADER, ""))
         return answer
 
     def _connected(self, place: Place) -> http.client.HTTPConnection:
@@ -203,7 +205,9 @@ def _on_the_line(place: Place) -> Iterator[None]:
         raise LineBroken(_kind(err)) from err
 
 
-def _check_status(status: int, place: Place) -> None:
+def _check_status(status: int, place: Place, word: str) -> None:
+    if status == 403 and not place.is_bucket and word in set(Refused):
+        raise ShutOut(NodeStatus(word))
     if status == 401 or (status == 403 and place.is_bucket):
         raise TicketExpired("it says so itself")
     if status == 404:

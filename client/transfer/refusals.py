@@ -1,5 +1,6 @@
 """Why bytes were not moved after all: one class per thing that somebody can do about it."""
 
+from client.node_status import SENTENCES, NodeStatus
 from client.refused import NotTaken
 from federation.messages import RefusalCode
 
@@ -20,6 +21,14 @@ class TicketExpired(TransferRefused):
             "lost: the coordinator asks again, and the hospital goes on where it stopped.",
             code=RefusalCode.TRANSFER,
         )
+
+
+class ShutOut(TransferRefused):
+    """The coordinator takes nothing from this hospital any more, and gives it nothing."""
+
+    def __init__(self, status: NodeStatus) -> None:
+        sentence = SENTENCES[status].removeprefix("waiting: ") + "."
+        super().__init__(sentence, code=RefusalCode.TRANSFER)
 
 
 class NotWanted(TransferRefused):

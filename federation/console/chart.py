@@ -1,17 +1,22 @@
 """Lines over rounds as plain geometry, for a template to draw as SVG: no script, no library, no colour decided here."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 34
+LEFT, RIGHT, TOP, BOTTOM = 76, 14, 12, 30
 """Margins, for the labels of the axes."""
 NUM_TICKS = 5
 NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
+MIN_ROOM = 1e-6
+"""Around one value alone, however small it is."""
+MAX_DRAWN = 1e15
+"""No loss is so large. Hospitals say what theirs is, and nothing they say may keep the others' from being drawn."""
 
 Point = tuple[int, float | None]
-"""Round, value; None or NaN leaves a gap."""
+"""Round, value; what is no number, or far too large, leaves a gap."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +66,7 @@ class Chart:
 
 def line_chart(lines: Sequence[Line], *, num_rounds: int) -> Chart | None:
     """Lay curves out over the rounds 1 to ``num_rounds``; None if there is nothing to draw."""
-    values = [value for line in lines for _, value in line.points if _is_number(value)]
+    values = [value for line in lines for _, value in line.points if _is_drawn(value)]
     if not values:
         return None
     low, high, step = _span(values)
@@ -90,16 +95,16 @@ def line_chart(lines: Sequence[Line], *, num_rounds: int) -> Chart | None:
     )
 
 
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+def _is_drawn(value: float | None) -> TypeGuard[float]:
+    return value is not None and abs(value) < MAX_DRAWN  # NaN is not
 
 
-def _span(values: Iterable[float | None]) -> tuple[float, float, float]:
+def _span(values: Sequence[float]) -> tuple[float, float, float]:
     """Lowest and highest label around the values, and the distance between two labels."""
-    known = [value for value in values if value is not None]
-    low, high = min(known), max(known)
+    low, high = min(values), max(values)
     if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+        room = 0.5 * max(abs(high), MIN_ROOM)
+        low, high = low - room, high + room
     step = _nice((high - low) / (NUM_TICKS - 1))
     return math.floor(low / step) * step, math.ceil(high / step) * step, step
 
@@ -120,7 +125,7 @@ def _runs(points: Sequence[Point]) -> list[list[tuple[int, float]]]:
     """Stretches of consecutive rounds that have a value."""
     runs: list[list[tuple[int, float]]] = []
     for number, value in points:
-        if value is None or not math.isfinite(value):
+        if not _is_drawn(value):
             continue
         if runs and runs[-1][-1][0] == number - 1:
             runs[-1].append((number, value))

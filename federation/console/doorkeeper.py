@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from federation.console.password import HashedPassword, new_password
 
@@ -19,6 +20,8 @@ FAILURE_SECONDS = 900.0
 """Time after which a wrong password is forgotten."""
 MAX_ADDRESSES = 1000
 """Addresses that are remembered at a time; the longest silent ones are forgotten first."""
+IPV6_NETWORK_BITS = 64
+"""What one household or office is given of the addresses: it would have a new one for every guess."""
 
 
 class TooManyAttempts(RuntimeError):
@@ -58,12 +61,13 @@ class Doorkeeper:
         Raises:
             TooManyAttempts: the address gave too many wrong ones; this one was not even looked at.
         """
+        asker = _asker(address)
         with self._lock:
-            self._check_patience(address)
+            self._check_patience(asker)
             if not self._fits(password):
-                self._count_failure(address)
+                self._count_failure(asker)
                 return False
-            self._failures.pop(address, None)
+            self._failures.pop(asker, None)
             self.begin()
             return True
 
@@ -85,6 +89,19 @@ class Doorkeeper:
         self._failures[address] = failures
         if len(self._failures) > MAX_ADDRESSES:
             del self._failures[next(iter(self._failures))]
+
+
+def _asker(address: str) -> str:
+    """By what wrong passwords are counted: an address, or the network of one that has many."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((parsed, IPV6_NETWORK_BITS), strict=False))
 
 
 def _digest(password: str) -> bytes:

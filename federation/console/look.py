@@ -6,10 +6,16 @@ import time
 from datetime import UTC, datetime
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from federation.sizes import size
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
+TYPED = re.compile(r"`([^`]+)`")
+"""What a sentence has somebody type."""
+WORD = re.compile(r"[a-z]+ ")
+LARGE = 1e6
+"""From here on a measured number is written with few digits, whoever sent it."""
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -33,6 +39,8 @@ def environment(package: str) -> Environment:
         "words": words,
         "short": short,
         "fact": fact,
+        "lasting": lasting,
+        "sentence": sentence,
     }
     return made
 
@@ -65,11 +73,31 @@ def ago(seconds: float) -> str:
     return "just now" if past < 1 else f"{duration(past)} ago"
 
 
+def lasting(seconds: float) -> str:
+    """How long something has been so, such as ``for 2 h 05 min``."""
+    return f"for {duration(time.time() - seconds)}"
+
+
 def value(number: float | None, digits: int = 4) -> str:
     """A measured number; a dash where there is none."""
     if number is None or math.isnan(number):
         return "-"
-    return f"{number:.{digits}f}" if math.isfinite(number) else "unlimited"
+    if not math.isfinite(number):
+        return "unlimited"
+    return f"{number:.{digits}f}" if abs(number) < LARGE else f"{number:.3g}"
+
+
+def sentence(text: str) -> Markup:
+    """A sentence of the program on a page: it begins like one, and what is to be typed stands out.
+
+    A first word that is no plain word, such as a hospital's name with its colon, stays as it is.
+    """
+    begun = text[:1].upper() + text[1:] if WORD.match(text) else text
+    pieces = enumerate(TYPED.split(begun))  # every second one was between two marks
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece)
+        for place, piece in pieces
+    )
 
 
 def words(code: object) -> str:

@@ -1,4 +1,8 @@
-"""The part of a record that holds short fields, the protocol's number among them, and the checks of each kind of field."""
+"""The fields of a message, the protocol's number among them, and the checks of each kind of field.
+
+All fields of all parts lie in one record, those of a part behind its name and a dot: Flower stores, signs and sends every
+record of a message as an object of its own, in a request of its own.
+"""
 
 import re
 from collections.abc import Mapping
@@ -10,6 +14,7 @@ from federation.messages import Refusal, RefusalCode
 from federation.protocol import SPOKEN
 
 PROTOCOL = SPOKEN
+HEADER = "header"
 MAX_WHOLE = 2**53
 """Whole numbers stay below this, which every database and every float can hold."""
 MAX_REASON = 500
@@ -42,7 +47,7 @@ class Unreadable(ValueError):
 
 def with_header(fields: Fields) -> RecordDict:
     """A record that holds these fields."""
-    return RecordDict({"header": ConfigRecord({"protocol": PROTOCOL, **fields})})
+    return RecordDict({HEADER: ConfigRecord({"protocol": PROTOCOL, **fields})})
 
 
 def header_of(record: RecordDict) -> Header:
@@ -52,9 +57,11 @@ def header_of(record: RecordDict) -> Header:
         ProtocolMismatch: if the other side runs another release.
         Unreadable: if there are none.
     """
-    header = fields_of(record, "header")
-    if header is None:
-        raise Unreadable("header")
+    if HEADER not in record.config_records:
+        raise Unreadable(HEADER)
+    header = {
+        name: value for name, value in record.config_records[HEADER].items() if "." not in name
+    }
     if header.get("protocol") != PROTOCOL:
         raise ProtocolMismatch(header.get("protocol"))
     return header
@@ -62,7 +69,21 @@ def header_of(record: RecordDict) -> Header:
 
 def fields_of(record: RecordDict, name: str) -> Header | None:
     """The fields of one part of a record; None if there is no such part."""
-    return dict(record.config_records[name]) if name in record.config_records else None
+    fields: Header = record.config_records.get(HEADER) or {}
+    part = {
+        key.removeprefix(f"{name}."): value
+        for key, value in fields.items()
+        if key.startswith(f"{name}.")
+    }
+    return {key: value for key, value in part.items() if "." not in key} or None
+
+
+def put_part(record: RecordDict, name: str, fields: Fields) -> None:
+    """Lay the fields of one part into an outgoing record."""
+    if HEADER not in record:
+        record[HEADER] = ConfigRecord()
+    for key, value in fields.items():
+        record.config_records[HEADER][f"{name}.{key}"] = value
 
 
 def text(header: Header, name: str) -> str:

@@ -7,7 +7,7 @@ import json
 from math import prod
 from typing import get_args
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, RecordDict
 
 from federation.encoding import Encoding
 from federation.messages import Shipment, Step, Ticket
@@ -20,6 +20,7 @@ from federation.wire.header import (
     digest,
     fields_of,
     is_whole,
+    put_part,
     text,
     texts,
     whole,
@@ -46,12 +47,12 @@ def put_shipment(record: RecordDict, name: str, shipment: Shipment) -> None:
     """Lay a shipment into an outgoing record."""
     put_parcel(record, name, shipment.parcel, shipment.content, digest=shipment.digest)
     if shipment.ticket is not None:
-        record[f"{name}.ticket"] = ConfigRecord({**ticket_fields(shipment.ticket)})
+        put_part(record, f"{name}.ticket", ticket_fields(shipment.ticket))
     if shipment.step is not None:
         step = shipment.step
         put_parcel(record, f"{name}.step", step.parcel, None, from_digest=step.from_digest)
         if step.ticket is not None:
-            record[f"{name}.step.ticket"] = ConfigRecord({**ticket_fields(step.ticket)})
+            put_part(record, f"{name}.step.ticket", ticket_fields(step.ticket))
 
 
 def shipment_in(record: RecordDict, name: str) -> Shipment:
@@ -85,7 +86,7 @@ def put_parcel(
         "shard_values": parcel.shard_values,
         "digests": bytes.fromhex("".join(parcel.digests)),
     }
-    record[name] = ConfigRecord({**fields})
+    put_part(record, name, fields)
     if content is not None:
         blob = Array(dtype="uint8", shape=(len(content),), stype=STYPE, data=content)
         record[f"{name}.content"] = ArrayRecord({BLOB: blob})

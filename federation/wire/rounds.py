@@ -1,9 +1,17 @@
 """What a round asks of a hospital, and what the hospital answers."""
 
 import re
+from dataclasses import replace
 
 from flwr.app import RecordDict
 
+from federation.log_witness import (
+    LogWitness,
+    SignedHead,
+    WitnessInvalid,
+    parse_witness,
+    witness_text,
+)
 from federation.messages import Answer, Instruction, Refusal, Update
 from federation.plan import SignedPlan
 from federation.update_signature import SIGNATURE
@@ -28,6 +36,7 @@ from privacy.ledger.chain import Head
 from privacy.ledger.witness import Receipt, ReceiptInvalid, parse_receipt, receipt_text
 
 LEDGER_HEAD = re.compile(r"(\d{1,15}) ([0-9a-f]{64})")
+LOG_HEAD = re.compile(rf"{LEDGER_HEAD.pattern} ({SIGNATURE.pattern})")
 
 
 def pack_instruction(instruction: Instruction) -> RecordDict:
@@ -41,6 +50,7 @@ def pack_instruction(instruction: Instruction) -> RecordDict:
         "witness_key": instruction.witness_key,
         "plan": instruction.plan.text if instruction.plan else "",
         "plan_signature": instruction.plan.signature if instruction.plan else b"",
+        "log_witness": witness_text(instruction.log_witness) if instruction.log_witness else "",
     }
     record = with_header(header)
     put_shipment(record, "weights", instruction.weights)
@@ -71,13 +81,14 @@ def unpack_instruction(record: RecordDict) -> Instruction:
         receipt=_receipt(header),
         witness_key=_witness_key(header),
         plan=_plan(header),
+        log_witness=_log_witness(header),
     )
 
 
 def pack_answer(answer: Answer) -> RecordDict:
     """Encode for the hospital's reply."""
     if isinstance(answer, Refusal):
-        return with_header(refusal_fields(answer))
+        return with_header({**refusal_fields(answer), "log": _log_fields(answer)})
     fields: Fields = {
         "study_digest": answer.study_digest,
         "round_number": answer.round_number,
@@ -91,6 +102,7 @@ def pack_answer(answer: Answer) -> RecordDict:
         "num_files": answer.num_files,
         "ledger": f"{answer.ledger.count} {answer.ledger.digest}" if answer.ledger else "",
         "signature": answer.signature,
+        "log": _log_fields(answer),
     }
     record = with_header(fields)
     put_parcel(record, "change", answer.change, answer.content)
@@ -105,7 +117,8 @@ def unpack_answer(record: RecordDict) -> Answer:
         Unreadable: if a field is missing or of another kind.
     """
     header = header_of(record)
-    return refusal_in(header) or _update(record, header)
+    refusal = refusal_in(header)
+    return replace(refusal, log=_log_head(header)) if refusal else _update(record, header)
 
 
 def _update(record: RecordDict, header: Header) -> Update:
@@ -128,6 +141,7 @@ def _update(record: RecordDict, header: Header) -> Update:
         num_files=whole(header, "num_files"),
         ledger=_ledger_head(header),
         signature=_signature(header),
+        log=_log_head(header),
     )
 
 
@@ -170,3 +184,27 @@ def _ledger_head(header: Header) -> Head | None:
     if found is None:
         raise Unreadable("ledger")
     return Head(count=int(found[1]), digest=found[2])
+
+
+def _log_fields(answer: Answer) -> str:
+    said = answer.log
+    return f"{said.head.count} {said.head.digest} {said.signature}" if said else ""
+
+
+def _log_head(header: Header) -> SignedHead | None:
+    """What a hospital says of its log; whether it says so is another question."""
+    written = text(header, "log")
+    if not written:
+        return None
+    found = LOG_HEAD.fullmatch(written)
+    if found is None:
+        raise Unreadable("log")
+    return SignedHead(head=Head(count=int(found[1]), digest=found[2]), signature=found[3])
+
+
+def _log_witness(header: Header) -> LogWitness | None:
+    written = text(header, "log_witness")
+    try:
+        return parse_witness(written) if written else None
+    except WitnessInvalid as err:
+        raise Unreadable("log_witness") from err

@@ -42,7 +42,14 @@ class BucketStore:
             content = read(number, 0, parcel.sizes[number])
             self._objects.put(_key(space, number), content, parcel.digests[number])
 
-    def fetch_ticket(self, space: str, parcel: Parcel, *, seconds: float) -> Ticket:
+    def fetch_ticket(
+        self,
+        space: str,
+        parcel: Parcel,
+        *,
+        site: str,  # noqa: ARG002  a bucket knows no hospitals: a link is good until it expires
+        seconds: float,
+    ) -> Ticket:
         """Links to all shards."""
 
         def link(number: int, seconds: int) -> str:
@@ -55,7 +62,13 @@ class BucketStore:
         check_space(space)
 
     def leave_ticket(
-        self, space: str, parcel: Parcel, shards: Sequence[int], *, seconds: float
+        self,
+        space: str,
+        parcel: Parcel,
+        shards: Sequence[int],
+        *,
+        site: str,  # noqa: ARG002  as above
+        seconds: float,
     ) -> Ticket:
         """Links by which these shards can be put."""
 
@@ -96,6 +109,10 @@ class BucketStore:
             for number in shards:
                 shard_path(folder, number).unlink(missing_ok=True)
         self._objects.delete([_key(space, number) for number in shards])
+
+    def moved(self, prefix: str, site: str, *, since: float = 0.0) -> None:
+        """Only the bucket's own operator knows."""
+        del prefix, site, since
 
     def forget(self, prefix: str) -> None:
         """Delete everything in spaces whose names begin so, here and there."""

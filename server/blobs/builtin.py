@@ -11,6 +11,7 @@ from server.blobs.names import shard_link
 from server.blobs.published import Published, published_path
 from server.blobs.store import ShardDamaged
 from server.blobs.tickets import Right, load_key, sign_token
+from server.blobs.traffic import Traffic, traffic_path
 
 
 class BuiltinStore:
@@ -20,14 +21,15 @@ class BuiltinStore:
         self._key = load_key(state_path)
         self._boxes = Boxes(boxes_path(state_path))
         self._published = Published(published_path(state_path))
+        self._traffic = Traffic(traffic_path(state_path))
 
     def publish(self, space: str, parcel: Parcel, path: Path, start: int) -> None:
         """Offer shards where they lie; nothing is copied."""
         self._published.publish(space, path, start, parcel.sizes)
 
-    def fetch_ticket(self, space: str, parcel: Parcel, *, seconds: float) -> Ticket:
-        """Leave to fetch all shards, for a while."""
-        return self._ticket(space, range(len(parcel.sizes)), "fetch", seconds)
+    def fetch_ticket(self, space: str, parcel: Parcel, *, site: str, seconds: float) -> Ticket:
+        """Leave for one hospital to fetch all shards, for a while, as long as it is a member."""
+        return self._ticket(space, range(len(parcel.sizes)), "fetch", site=site, seconds=seconds)
 
     def open_box(self, space: str, parcel: Parcel) -> None:
         """Let these shards be left, and no others."""
@@ -39,13 +41,14 @@ class BuiltinStore:
         parcel: Parcel,  # noqa: ARG002  a bucket signs sizes
         shards: Sequence[int],
         *,
+        site: str,
         seconds: float,
     ) -> Ticket:
-        """Leave to leave some shards, for a while."""
-        return self._ticket(space, shards, "leave", seconds)
+        """Leave for one hospital to leave some shards, for a while, as long as it is a member."""
+        return self._ticket(space, shards, "leave", site=site, seconds=seconds)
 
     def arrived(self, space: str, parcel: Parcel) -> frozenset[int]:
-        """Numbers of the shards that are whole, verified and on the disk."""
+        """Numbers of the shards that are whole and verified."""
         return self._boxes.arrived(space, sizes=parcel.sizes, digests=parcel.digests)
 
     def bring(self, space: str, parcel: Parcel, shards: Sequence[int]) -> ReadShard:
@@ -63,15 +66,20 @@ class BuiltinStore:
         """Free the room of some shards; they can be left again."""
         self._boxes.drop(space, shards)
 
+    def moved(self, prefix: str, site: str, *, since: float = 0.0) -> int:
+        """Bytes that passed the gateway."""
+        return self._traffic.total(prefix, site, since=since)
+
     def forget(self, prefix: str) -> None:
         """Free every box, and end every offer, whose space's name begins so."""
         self._published.forget(prefix)
         self._boxes.forget(prefix)
+        self._traffic.forget(prefix)
 
-    def _ticket(self, space: str, shards: Iterable[int], right: Right, seconds: float) -> Ticket:
+    def _ticket(
+        self, space: str, shards: Iterable[int], right: Right, *, site: str, seconds: float
+    ) -> Ticket:
         expires = int(time.time() + seconds)
-        return Ticket(
-            links=tuple(shard_link(space, number) for number in shards),
-            token=sign_token(self._key, space=space, right=right, expires=expires),
-            expires=expires,
-        )
+        token = sign_token(self._key, site=site, space=space, right=right, expires=expires)
+        links = tuple(shard_link(space, number) for number in shards)
+        return Ticket(links=links, token=token, expires=expires)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO
 
 from anyio.to_thread import run_sync
@@ -33,8 +33,8 @@ class PatientStream(StreamingResponse):
             await super().__call__(scope, receive, send_soon)
 
 
-async def shard_answer(request: Request, place: Place) -> Response:
-    """The bytes that were asked for.
+async def shard_answer(request: Request, place: Place, note: Callable[[int], None]) -> Response:
+    """The bytes that were asked for; how many of them went out is noted at the end.
 
     Raises:
         HTTPException: 416 if there are no such bytes, 404 if the file was taken away.
@@ -52,7 +52,7 @@ async def shard_answer(request: Request, place: Place) -> Response:
     if asked:
         headers["Content-Range"] = f"bytes {span.first}-{span.end - 1}/{place.size}"
     return PatientStream(
-        _read(file, span.length),
+        _read(file, span.length, note),
         status_code=206 if asked else 200,
         headers=headers,
         media_type="application/octet-stream",
@@ -65,8 +65,12 @@ def _open_at(place: Place, span: Span) -> BinaryIO:
     return file
 
 
-async def _read(file: BinaryIO, length: int) -> AsyncIterator[bytes]:
-    with file:
-        while length and (block := await run_sync(file.read, min(BLOCK_BYTES, length))):
-            length -= len(block)
-            yield block
+async def _read(file: BinaryIO, length: int, note: Callable[[int], None]) -> AsyncIterator[bytes]:
+    left = length
+    try:
+        with file:
+            while left and (block := await run_sync(file.read, min(BLOCK_BYTES, left))):
+                yield block
+                left -= len(block)
+    finally:
+        note(length - left)

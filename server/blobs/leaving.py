@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
@@ -25,14 +25,16 @@ class TooMuch(Exception):
     """More came than was announced."""
 
 
-async def add_to_shard(request: Request, expected: Expected) -> Response:
-    """Add the body to what is here of a shard, and say how that stands then. One caller at a time."""
+async def add_to_shard(
+    request: Request, expected: Expected, note: Callable[[int], None]
+) -> Response:
+    """Add the body to what is here of a shard, note how much that was, and say how it stands then. One caller at a time."""
     span = _announced(request, expected.size)
     try:
         if await run_sync(finish, expected):
             return answer(201, "complete", expected.size)
         with await run_sync(Part, expected) as part:
-            return await _add(request, expected, part, span)
+            return await _add(request, expected, part, span, note)
     except FileNotFoundError:
         # The coordinator dropped the shard, or closed the box, while it came.
         return answer(409, "dropped", 0)
@@ -50,12 +52,17 @@ def answer(status: int, word: str, offset: int, **headers: str) -> Response:
     return PlainTextResponse(word, status, {"Upload-Offset": str(offset), **headers})
 
 
-async def _add(request: Request, expected: Expected, part: Part, span: Span) -> Response:
+async def _add(
+    request: Request, expected: Expected, part: Part, span: Span, note: Callable[[int], None]
+) -> Response:
     if part.length != span.first:
         return answer(409, "elsewhere", part.length)
     try:
         await run_sync(part.hash_again)
-        await _pour(_within(blocks(request), span.length), part)
+        try:
+            await _pour(_within(blocks(request), span.length), part)
+        finally:
+            note(part.length - span.first)  # before the shard counts, so that no count comes late
         if part.length < expected.size:
             return answer(202, "more", part.length)
         whole = await run_sync(part.settle)

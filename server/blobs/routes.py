@@ -1,7 +1,9 @@
 """The paths under ``/blobs/`` of the public port: who may, which shard, and then to work."""
 
 import logging
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
@@ -9,12 +11,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from federation.enrolment import REFUSAL_HEADER
 from server.blobs.boxes import Boxes, Expected, boxes_path
 from server.blobs.fetching import shard_answer
 from server.blobs.leaving import add_to_shard, answer, how_much
 from server.blobs.names import is_space, shard_number
 from server.blobs.published import Published, published_path
 from server.blobs.tickets import Right, TokenRefused, check_token, load_key
+from server.blobs.traffic import Traffic, traffic_path
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +27,23 @@ MAX_IGNORED_BYTES = 2**26
 """A body that is not wanted is read to its end if it announces to be no longer, so that the answer arrives."""
 
 
+class Members(Protocol):
+    """Who takes part."""
+
+    def why_barred(self, site: str, since: float) -> str | None:
+        """Why a hospital's tickets of this time (seconds since 1970) count no longer; None if they do."""
+
+
 class BlobRoutes:
     """Serves the blobs in one coordinator's state folder. One process at a time does."""
 
-    def __init__(self, state_path: Path) -> None:
+    def __init__(self, state_path: Path, members: Members) -> None:
+        self._members = members
         self._key = load_key(state_path)
         self._boxes = Boxes(boxes_path(state_path))
         self._boxes.sweep()
         self._published = Published(published_path(state_path))
+        self._traffic = Traffic(traffic_path(state_path))
         self._busy: set[tuple[str, int]] = set()
         """Shards that are on their way."""
 
@@ -53,30 +66,35 @@ class BlobRoutes:
     async def _answer(self, request: Request) -> Response:
         right: Right = "fetch" if request.method == "GET" else "leave"
         space = request.path_params["space"]
-        self._check(request, space, right)
+        site = self._check(request, space, right)
         number = shard_number(request.path_params["number"])
         if number is None:
             raise HTTPException(404, "unknown")
         if right == "fetch":
-            return await self._fetch(request, space, number)
-        return await self._leave(request, space, number)
+            return await self._fetch(request, space, number, site)
+        return await self._leave(request, space, number, site)
 
-    def _check(self, request: Request, space: str, right: Right) -> None:
+    def _check(self, request: Request, space: str, right: Right) -> str:
+        """The hospital that shows a ticket that counts."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not is_space(space):
             raise HTTPException(401, TokenRefused.word)
         try:
-            check_token(self._key, token, space=space, right=right)
+            given = check_token(self._key, token, space=space, right=right)
         except TokenRefused as err:
             raise HTTPException(401, err.word) from None
+        word = self._members.why_barred(given.site, given.since)
+        if word is not None:
+            raise HTTPException(403, word, {REFUSAL_HEADER: word})
+        return given.site
 
-    async def _fetch(self, request: Request, space: str, number: int) -> Response:
+    async def _fetch(self, request: Request, space: str, number: int, site: str) -> Response:
         place = await run_sync(self._published.place, space, number)
         if place is None:
             raise HTTPException(404, "unknown")
-        return await shard_answer(request, place)
+        return await shard_answer(request, place, partial(self._traffic.note, space, site))
 
-    async def _leave(self, request: Request, space: str, number: int) -> Response:
+    async def _leave(self, request: Request, space: str, number: int, site: str) -> Response:
         expected = await run_sync(self._boxes.expected, space, number)
         if expected is None:
             raise HTTPException(404, "unknown")
@@ -87,7 +105,7 @@ class BlobRoutes:
         try:
             if request.method == "HEAD":
                 return await how_much(expected)
-            return await add_to_shard(request, expected)
+            return await add_to_shard(request, expected, partial(self._traffic.note, space, site))
         finally:
             self._busy.discard(shard)
 

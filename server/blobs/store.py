@@ -18,16 +18,16 @@ class BlobStore(Protocol):
     def publish(self, space: str, parcel: Parcel, path: Path, start: int) -> None:
         """Offer the shards that lie one after the other in a file, from byte ``start`` on; the file has to stay."""
 
-    def fetch_ticket(self, space: str, parcel: Parcel, *, seconds: float) -> Ticket:
-        """Leave to fetch all shards of what is offered, for a while."""
+    def fetch_ticket(self, space: str, parcel: Parcel, *, site: str, seconds: float) -> Ticket:
+        """Leave for one hospital to fetch all shards of what is offered, for a while."""
 
     def open_box(self, space: str, parcel: Parcel) -> None:
         """Let these shards be left, and no others; those that are there already stay."""
 
     def leave_ticket(
-        self, space: str, parcel: Parcel, shards: Sequence[int], *, seconds: float
+        self, space: str, parcel: Parcel, shards: Sequence[int], *, site: str, seconds: float
     ) -> Ticket:
-        """Leave to leave some shards, for a while."""
+        """Leave for one hospital to leave some shards, for a while."""
 
     def arrived(self, space: str, parcel: Parcel) -> frozenset[int]:
         """Numbers of the shards that are there."""
@@ -41,6 +41,12 @@ class BlobStore(Protocol):
 
     def drop(self, space: str, shards: Sequence[int]) -> None:
         """Free the room of some shards that were left; they can be left again."""
+
+    def moved(self, prefix: str, site: str, *, since: float = 0.0) -> int | None:
+        """Bytes that a hospital really fetched or left in spaces whose names begin so, from a time on (since 1970).
+
+        None if the place does not know.
+        """
 
     def forget(self, prefix: str) -> None:
         """Free everything that was offered or left in spaces whose names begin so."""

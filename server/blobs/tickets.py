@@ -1,7 +1,7 @@
 """Tokens: leave to fetch, or to leave, the shards of one space for a while, signed by the coordinator.
 
-A token travels inside an authenticated message and is good for nothing but its space, its right and its time. It
-names no hospital and no file.
+A token travels inside an authenticated message and is good for nothing but its space, its right and its time, and for
+no longer than the hospital that it was given to is a member. It names no file.
 """
 
 import base64
@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +30,15 @@ class KeyUnusable(RuntimeError):
             f"{path} does not hold a key of {KEY_BYTES} bytes: remove it and restart the coordinator; tickets "
             "that are on their way become invalid, and hospitals ask for new ones."
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """Who got a token, and when."""
+
+    site: str
+    since: float
+    """Seconds since 1970, UTC."""
 
 
 class TokenRefused(Exception):
@@ -58,21 +68,23 @@ def load_key(state_path: Path) -> bytes:
     return key
 
 
-def sign_token(key: bytes, *, space: str, right: Right, expires: int) -> str:
+def sign_token(key: bytes, *, site: str, space: str, right: Right, expires: int) -> str:
     """A token.
 
     Args:
         key: of the coordinator.
+        site: the hospital that it is for.
         space: whose shards it is for.
         right: what may be done with them.
         expires: last second in which it is good, since 1970, UTC.
     """
-    claims = json.dumps({"space": space, "right": right, "expires": expires}).encode()
+    about = {"site": site, "since": time.time()}
+    claims = json.dumps(about | {"space": space, "right": right, "expires": expires}).encode()
     return f"{_encode(claims)}.{_encode(_signature(key, claims))}"
 
 
-def check_token(key: bytes, token: str, *, space: str, right: Right) -> None:
-    """Return if the token is ours and good for this, now.
+def check_token(key: bytes, token: str, *, space: str, right: Right) -> Given:
+    """Whose token this is, if it is ours and good for this, now.
 
     Raises:
         TokenExpired: if it was, until a while ago.
@@ -81,11 +93,12 @@ def check_token(key: bytes, token: str, *, space: str, right: Right) -> None:
     claims = _claims(key, token)
     if claims.get("space") != space or claims.get("right") != right:
         raise TokenRefused
-    expires = claims.get("expires")
-    if not isinstance(expires, int):
+    site, since, expires = claims.get("site"), claims.get("since"), claims.get("expires")
+    if not (isinstance(site, str) and isinstance(since, float) and isinstance(expires, int)):
         raise TokenRefused
     if time.time() > expires:
         raise TokenExpired
+    return Given(site=site, since=since)
 
 
 def _claims(key: bytes, token: str) -> dict[str, object]:

@@ -13,13 +13,15 @@ app = typer.Typer()
 @app.command()
 def console(
     state: State,
-    host: Annotated[
+    listen: Annotated[
         str, typer.Option(help="Address to listen on; any but this machine's own speaks TLS.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses one.")] = 8440,
     name: Annotated[
         list[str] | None,
-        typer.Option(help="Name or address typed into the browser, with --host; repeat for more."),
+        typer.Option(
+            help="Name or address typed into the browser, with --listen; repeat for more."
+        ),
     ] = None,
     set_password: Annotated[
         bool, typer.Option("--set-password", help="Ask for a password, keep its hash, and end.")
@@ -37,7 +39,7 @@ def console(
         emit({"password": str(path)}, f"the password is set ({path})", as_json=as_json)
         return
     settings = ConsoleSettings(
-        state_path=state.resolve(), host=host, port=port, names=tuple(name or ())
+        state_path=state.resolve(), host=listen, port=port, names=tuple(name or ())
     )
     with stop_on_signals() as stop:
         serve_console(

@@ -13,12 +13,23 @@ logger = logging.getLogger(__name__)
 
 KEEP_SECONDS = 5.0
 ONLINE = "online"
-Connected = Mapping[str, bool]
-"""Site name -> whether its node is connected."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """Of one hospital's node."""
+
+    is_open: bool
+    since: float | None
+    """When it came or went, in seconds since 1970; None: it never came."""
+
+
+Connected = Mapping[str, Connection]
+"""By site name; every hospital of the roster."""
 
 
 def ask_superlink(state_path: Path) -> Connected:
-    """Every hospital of the roster, and whether its node is connected.
+    """Every hospital of the roster, whether its node is connected, and since when.
 
     Raises:
         CoordinatorNotRunning: nobody serves from this folder.
@@ -29,7 +40,9 @@ def ask_superlink(state_path: Path) -> Connected:
     endpoint = read_endpoint(state_path)
     with open_control(endpoint.control_port, endpoint.ca_path) as control:
         nodes = [node for node in control.nodes() if node.status != UNREGISTERED]
-    return {node.name: node.status == ONLINE for node in nodes}
+    return {
+        node.name: Connection(is_open=node.status == ONLINE, since=node.since) for node in nodes
+    }
 
 
 @dataclass(kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from federation.console.pages import SignedIn
 from federation.terminal import program
 from server.console.connections import Connections
 from server.console.views import samples_path, site_rows, standing_of, study_view
-from server.endpoint import CoordinatorNotRunning, Endpoint, read_endpoint
+from server.endpoint import ROSTER, CoordinatorNotRunning, Endpoint, read_endpoint
 from server.enrolment.members_table import members_table
 from server.roster_keys import read_roster
 from server.store import StudyStore, all_studies
@@ -63,14 +63,16 @@ def samples(key: str, _console: SignedIn, nodes: Nodes) -> Response:
 @pages.get("/hospitals")
 def hospitals(request: Request, console: SignedIn, nodes: Nodes) -> Response:
     """The roster, and whether each hospital is connected and contributes."""
-    connected, roster = nodes.look(), nodes.state_path / "roster"
+    connected, endpoint = nodes.look(), _endpoint(nodes.state_path)
+    roster = endpoint.roster_path if endpoint else nodes.state_path / ROSTER
     members = members_table(nodes.state_path, roster)
     facts = {
         "rows": site_rows(all_studies(nodes.state_path), connected, members),
         "standing_of": standing_of,
         "problems": read_roster(roster).problems,
+        "roster": roster,
         "connected": connected,
-        "endpoint": _endpoint(nodes.state_path),
+        "endpoint": endpoint,
         "program": program(),
         "state_path": nodes.state_path,
     }

@@ -43,7 +43,7 @@ class NoName(ValueError):
     def __init__(self) -> None:
         super().__init__(
             "beyond this machine the console needs the name or address that is typed into the browser: add --name, or "
-            "leave --host away and reach it through an SSH tunnel"
+            "leave --listen away and reach it through an SSH tunnel"
         )
 
 

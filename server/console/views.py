@@ -51,6 +51,8 @@ class SiteView:
 
     name: str
     connection: Badge
+    since: float | None
+    """When its node came or went, in seconds since 1970; None: never, or nobody knows."""
     standing: Badge
     part: Part | None
     """Its latest."""
@@ -78,7 +80,7 @@ class StudyView:
     chart: Chart | None
     spending: Spending | None
     ends: float | None
-    """Forecast, in seconds since 1970; None where nobody can tell."""
+    """Forecast, in seconds since 1970, not before now; None where nobody can tell."""
     samples: bool
     model: Path | None
     """Folder of the finished model."""
@@ -109,6 +111,8 @@ class SiteRow:
 
     name: str
     connection: Badge
+    since: float | None
+    """When its node came or went, in seconds since 1970; None: never, or nobody knows."""
     member: Badge
     """Whether it is on the roster, with the days its certificate lasts if it has one."""
     last_seen: float | None
@@ -124,7 +128,6 @@ def study_view(store: StudyStore, connected: Connected | None) -> StudyView:
     status = study_status(store)
     spent = spending(store.study, status.parts)
     refused = [part for part in reversed(status.parts) if part.state == "refused"]
-    is_moving = status.state == "running" and status.seconds_left is not None
     model = adapter_path(store) if adapter_path(store).exists() else model_path(store)
     return StudyView(
         key=store.folder.name,
@@ -137,11 +140,20 @@ def study_view(store: StudyStore, connected: Connected | None) -> StudyView:
         rounds=tuple(reversed(status.rounds)),
         chart=_chart(status),
         spending=spent,
-        ends=time.time() + (status.seconds_left or 0.0) if is_moving else None,
+        ends=forecast(status, time.time()),
         samples=samples_path(store).exists(),
         model=model if model.exists() else None,
         folder=store.folder,
     )
+
+
+def forecast(status: StudyStatus, now: float) -> float | None:
+    """When a study that runs will end if its rounds keep their pace; what the current one has taken is behind it."""
+    if status.state != "running" or status.seconds_left is None:
+        return None
+    num_rounds = status.num_rounds - status.committed
+    later = status.seconds_left * (num_rounds - 1) / max(1, num_rounds)
+    return max(status.rounds[-1].committed + status.seconds_left, now + later)
 
 
 def site_rows(
@@ -158,6 +170,7 @@ def site_rows(
         SiteRow(
             name=name,
             connection=connection_of(name, connected),
+            since=since_of(name, connected),
             member=member_badge(known.get(name)),
             last_seen=known[name].last_seen if name in known else None,
             last=latest[name][0] if name in latest else None,
@@ -188,9 +201,14 @@ def connection_of(name: str, connected: Connected | None) -> Badge:
         return Badge(kind="", text="not known")
     if name not in connected:
         return Badge(kind="bad", text="not on the roster")
-    if connected[name]:
+    if connected[name].is_open:
         return Badge(kind="good", text="connected")
     return Badge(kind="warn", text="not connected")
+
+
+def since_of(name: str, connected: Connected | None) -> float | None:
+    """Since when that is so."""
+    return connected[name].since if connected and name in connected else None
 
 
 def standing_of(part: Part | None) -> Badge:
@@ -217,6 +235,7 @@ def _sites(
         yield SiteView(
             name=name,
             connection=connection_of(name, connected),
+            since=since_of(name, connected),
             standing=standing_of(part),
             part=part,
             num_counted=sum(p.site == name for p in _counted(status)),

@@ -3,15 +3,17 @@
 import stat
 from pathlib import Path
 
-from cryptography import x509
-
 from federation.certificate_days import authorities_in, of_days
-from federation.diagnosis import Finding, Job, fail, ok, skipped
+from federation.certificates import is_to_be_followed, names_of
+from federation.diagnosis import Finding, Job, Verdict, fail, ok, skipped, warn
 from federation.signing import SigningKeyUnusable, load_private, public_pem
 from server.doctor.coordinator import Coordinator
 from server.enrolment.authority import FOLDER, KEY_NAME
 
-SECRETS = ("tls/ca.key", "tls/server.key", "superexec.secret", f"{FOLDER}/{KEY_NAME}")
+SECRETS = (
+    *("tls/ca.key", "tls/server.key", "tls/loopback/server.key"),
+    *("superexec.secret", f"{FOLDER}/{KEY_NAME}"),
+)
 
 
 def authority(coordinator: Coordinator) -> Finding:
@@ -23,12 +25,19 @@ def authority(coordinator: Coordinator) -> Finding:
             Job.COORDINATOR,
             f"type: fedcxr coordinator init --host NAME --state {coordinator.state}; or restore tls/ from a backup",
         )
-    return of_days(
+    finding = of_days(
         "the authority of this coordinator",
         found[0],
         Job.COORDINATOR,
-        "make a new one before it ends, and invite every hospital anew",
+        "make a new one (`fedcxr coordinator next-authority`), and see docs/security.md for hospitals that missed it",
     )
+    if finding.verdict is Verdict.OK and is_to_be_followed(found[0]):
+        return warn(
+            f"{finding.sentence}, and hospitals need the next one long before that",
+            Job.COORDINATOR,
+            "type: fedcxr coordinator up, which makes it; or fedcxr coordinator next-authority",
+        )
+    return finding
 
 
 def certificate(coordinator: Coordinator) -> Finding:
@@ -36,8 +45,9 @@ def certificate(coordinator: Coordinator) -> Finding:
     found = authorities_in(coordinator.state / "tls" / "server.crt")
     if not found:
         return skipped("the public port has no certificate yet: `coordinator up` makes it")
-    opening, do = coordinator.opening, "start the coordinator anew, which issues it"
-    if opening is not None and opening.host not in _names(found[0]):
+    opening = coordinator.opening
+    do = "type: fedcxr coordinator up, which renews it at its start and within a minute while it runs"
+    if opening is not None and opening.host not in names_of(found[0]):
         return fail(
             f"the certificate of the public port is not for {opening.host}, which hospitals were told",
             Job.COORDINATOR,
@@ -80,12 +90,3 @@ def secrets(coordinator: Coordinator) -> Finding:
 
 def _is_open(path: Path) -> bool:
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
-
-
-def _names(shown: x509.Certificate) -> set[str]:
-    """DNS names and IP addresses that a certificate is for."""
-    try:
-        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return set()
-    return {str(each.value) for each in names}

@@ -1,4 +1,4 @@
-"""The coordinator's commands about who takes part: init, invite, roster, revoke."""
+"""The coordinator's commands about who takes part: init, invite, roster, revoke, next-authority."""
 
 from pathlib import Path
 from typing import Annotated
@@ -96,8 +96,11 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Shut a hospital out for good: from the next second on none of its calls pass. It may be invited anew."""
+    from server.endpoint import CoordinatorNotRunning
     from server.enrolment.register import revoke as take_back
 
+    if not state.is_dir():
+        raise CoordinatorNotRunning(state)
     take_back(state.resolve(), _roster(state, roster), site)
     text = (
         f"{site} is shut out: its key never counts again. What it contributed to finished rounds stays in the model. "
@@ -106,12 +109,30 @@ def revoke(
     emit({"site": site, "revoked": True}, text, as_json=as_json)
 
 
+def next_authority(state: State, as_json: Json = False) -> None:
+    """Have the authority of all certificates followed by the next one now; `up` does it by itself, two years before its end."""
+    from federation.invitation import spoken
+    from server.enrolment.steps import fingerprint_of
+    from server.enrolment.steps import next_authority as follow
+
+    until = follow(state.resolve())
+    fingerprint = spoken(fingerprint_of(state.resolve()))
+    text = (
+        f"the next authority is in force until {until:%Y-%m-%d}, fingerprint {fingerprint}\n"
+        "The one before vouches for it: hospitals that take part believe it within an hour, and note it in their logs. "
+        "Codes that were given out stay good."
+    )
+    facts = {"fingerprint": fingerprint, "until": until.isoformat(timespec="seconds")}
+    emit(facts, text, as_json=as_json)
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the coordinator's."""
     app.command()(init)
     app.command()(invite)
     app.command("roster")(show_roster)
     app.command()(revoke)
+    app.command("next-authority")(next_authority)
 
 
 def _roster(state: Path, roster: Path | None) -> Path:

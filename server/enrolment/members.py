@@ -1,7 +1,8 @@
 """The gateway's question before every call of a node: is this key a member's, and its certificate in force?
 
-Flower proves that the caller holds the key; this says whether the key still counts. Files are looked at again once a
-second, so a revocation takes effect at once, also in the middle of a round.
+Flower proves that the caller holds the key; this says whether the key still counts, and whether a ticket that was given
+to a hospital does. Files are looked at again once a second, so a revocation takes effect at once, also in the middle of
+a round.
 """
 
 import base64
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from federation.enrolment import CERTIFICATE_HEADER, KEY_HEADER, Refused, site_of, why_refused
 from federation.strict_yaml import ConfigError
 from server.enrolment.opening import enrolment_folder, opening_path
-from server.enrolment.register import digest_of_key, revoked, revoked_path
+from server.enrolment.register import TakenBack, digest_of_key, revoked, revoked_path
 from server.roster_keys import fingerprint, read_roster
 
 logger = logging.getLogger(__name__)
@@ -54,13 +55,12 @@ class _Known:
 
     names: Mapping[bytes, str]
     """Site name by public key (PEM)."""
-    taken_back: frozenset[str]
-    """Digests of keys."""
-    issuer: x509.Certificate | None
-    """Authority of hospitals' certificates; None: none are asked for."""
-
-
-NOBODY = _Known(names={}, taken_back=frozenset(), issuer=None)
+    unsettled: frozenset[str]
+    """Names whose file in the roster is damaged; nobody is shut out because of that."""
+    taken_back: Mapping[str, TakenBack]
+    """By the digest of the key."""
+    issuers: tuple[x509.Certificate, ...]
+    """Authorities of hospitals' certificates; empty: none are asked for."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -87,6 +87,17 @@ class Members:
         if refused is None:
             self._note(known.names.get(caller.public_key))
         return refused
+
+    def why_barred(self, site: str, since: float) -> Refused | None:
+        """Why a ticket that a hospital was given at a time (seconds since 1970) counts no longer; None: it does."""
+        self._look()
+        known = self._known
+        if known is None:
+            return Refused.UNKNOWN
+        ends = [taken.when.timestamp() for taken in known.taken_back.values() if taken.site == site]
+        if any(since <= end for end in ends):
+            return Refused.REVOKED
+        return None if site in {*known.names.values(), *known.unsettled} else Refused.UNKNOWN
 
     def look_again(self) -> None:
         """Before the next question: the register was changed by this process."""
@@ -157,12 +168,12 @@ def seen_path(state: Path) -> Path:
 
 def _why(known: _Known, caller: Caller, now: datetime) -> Refused | None:
     is_taken_back = bool(known.taken_back) and digest_of_key(caller.public_key) in known.taken_back
-    if known.issuer is None:
+    if not known.issuers:
         return Refused.REVOKED if is_taken_back else None
     if caller.certificate is None:
         return Refused.REVOKED if is_taken_back else Refused.UNKNOWN
     refused = why_refused(
-        caller.certificate, issuer=known.issuer, public_key=caller.public_key, now=now
+        caller.certificate, issuers=known.issuers, public_key=caller.public_key, now=now
     )
     if refused is not None:
         return refused
@@ -175,13 +186,15 @@ def _why(known: _Known, caller: Caller, now: datetime) -> Refused | None:
 
 
 def _read(state: Path, roster: Path) -> _Known:
-    issuer = None
+    issuers = list[x509.Certificate]()
     if opening_path(state).exists():
-        issuer = x509.load_pem_x509_certificate((state / "tls" / "ca.crt").read_bytes())
+        issuers = x509.load_pem_x509_certificates((state / "tls" / "ca.crt").read_bytes())
+    listing = read_roster(roster)
     return _Known(
-        names={key: name for name, key in read_roster(roster).keys.items()},
-        taken_back=frozenset(taken.key for taken in revoked(state).keys),
-        issuer=issuer,
+        names={key: name for name, key in listing.keys.items()},
+        unsettled=listing.unsettled,
+        taken_back={taken.key: taken for taken in revoked(state).keys},
+        issuers=tuple(issuers),
     )
 
 

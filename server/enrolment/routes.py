@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 class EnrolRoutes:
     """Admits hospitals to the coordinator of one state folder."""
 
-    def __init__(self, state: Path, roster: Path) -> None:
+    def __init__(self, state: Path, roster: Path, members: Members) -> None:
         self._admission = Admission(state=state, roster=roster)
-        self._members = Members(state=state, roster=roster)
+        self._members = members
 
     def routes(self) -> list[Route]:
         """What to mount."""
@@ -38,8 +38,11 @@ class EnrolRoutes:
 
     async def _authority(self, _: Request) -> Response:
         """Who is invited compares it with the fingerprint in the code, before it trusts anything else here."""
+        authority = self._admission.certificates
         try:
-            content = self._admission.certificates.ca_path.read_bytes()
+            content = authority.ca_path.read_bytes()
+            if authority.vouchers_path.exists():
+                content += authority.vouchers_path.read_bytes()
         except OSError:
             return PlainTextResponse("unavailable", 503)
         return Response(content, media_type="application/x-pem-file")

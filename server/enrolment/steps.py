@@ -9,7 +9,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from federation.certificates import issue_certificate, make_authority
+from federation.certificates import (
+    follow_authority,
+    issue_certificate,
+    load_authority,
+    make_authority,
+    names_of,
+)
 from federation.files import make_private_folder
 from federation.invitation import Invitation, site_name
 from server.enrolment.authority import study_authority
@@ -127,8 +133,28 @@ def place_of(state: Path, *, host: str | None, port: int | None, names: Sequence
     )
 
 
+def next_authority(state: Path) -> datetime:
+    """Make the next authority, which hospitals believe because the present one vouches for it; when it ends.
+
+    The port's certificate is issued anew at once: whoever is invited from now on believes only the next one.
+
+    Raises:
+        NotOpened: if `init` was not typed.
+        AuthorityUnusable: if the present one cannot vouch.
+        AlreadyRunning: if another process is about to do the same.
+    """
+    read_opening(state)
+    folder = state / "tls"
+    authority = make_authority(folder)
+    present, _ = load_authority(authority)
+    shown = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
+    following = follow_authority(authority, present)
+    issue_certificate(folder, authority, names_of(shown))
+    return following.not_valid_after_utc
+
+
 def fingerprint_of(state: Path) -> bytes:
-    """SHA-256 of the certificate of this coordinator's authority."""
+    """SHA-256 of the certificate of this coordinator's present authority."""
     content = (state / "tls" / "ca.crt").read_bytes()
     certificate = x509.load_pem_x509_certificate(content)
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()

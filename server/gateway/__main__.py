@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from federation.event_log import log_events
 from federation.processes import die_with_parent
 from federation.strict_yaml import ConfigError
 from server.gateway.serving import GatewaySettings, run_gateway
@@ -25,13 +26,25 @@ def _parse_settings() -> GatewaySettings:
     return GatewaySettings(**vars(options))
 
 
+def _configure_logging(state_path: Path) -> None:
+    """Warnings to the output; what happens besides to the file of events alone, which does not grow for ever."""
+    output = logging.StreamHandler()
+    output.setLevel(logging.WARNING)
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[output],
+    )
+    logging.getLogger("server").setLevel(logging.INFO)
+    log_events(state_path / "logs", side="coordinator")
+
+
 if __name__ == "__main__":
     die_with_parent()
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    settings = _parse_settings()
+    _configure_logging(settings.state_path)
     try:
-        run_gateway(_parse_settings())
+        run_gateway(settings)
     except ConfigError as err:
         logging.getLogger("server.gateway").error("%s", err)  # noqa: TRY400  a sentence, no trace
         sys.exit(2)

@@ -11,11 +11,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from federation.bells import Bells
 from federation.visit import HEALTH_PATH
 from server.gateway.calls import FLEET_PATHS, FleetCalls, Members
-from server.gateway.counters import Counters
 from server.gateway.edge import Edge
 from server.gateway.health import Health
+from server.gateway.journal import Journal
 from server.gateway.limits import GatewayLimits
 from server.gateway.strikes import Strikes
 
@@ -26,9 +27,10 @@ def gateway_app(
     upstream: httpx.AsyncClient,
     *,
     limits: GatewayLimits,
-    counters: Counters,
+    journal: Journal,
     strikes: Strikes,
     members: Members,
+    bells: Bells,
     routes: Sequence[BaseRoute],
     while_open: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext,
 ) -> ASGIApp:
@@ -37,13 +39,14 @@ def gateway_app(
     Args:
         upstream: reaches the SuperLink.
         limits: of the callers.
-        counters: count what happens.
+        journal: is told what happens.
         strikes: what addresses may still get wrong.
         members: whose nodes may call.
+        bells: tell of questions and of answers.
         routes: what is served beside Flower's calls.
         while_open: entered before the first request and left after the last.
     """
-    calls = FleetCalls(upstream, limits=limits, strikes=strikes, members=members)
+    calls = FleetCalls(upstream, limits=limits, strikes=strikes, members=members, bells=bells)
     health = Health(upstream)
 
     async def rest(request: Request) -> Response:
@@ -62,4 +65,4 @@ def gateway_app(
     everything = Route("/{path:path}", rest, methods=METHODS)
     app = Starlette(routes=[*routes, everything], lifespan=lifespan)
     app.router.redirect_slashes = False
-    return Edge(app, counters=counters, strikes=strikes)
+    return Edge(app, journal=journal, strikes=strikes)

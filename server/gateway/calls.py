@@ -7,24 +7,27 @@ import httpx
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
+from federation.bells import ANSWERS, Bells
+from federation.enrolment import REFUSAL_HEADER
 from server.blobs.fetching import PatientStream
 from server.gateway.buckets import Buckets
 from server.gateway.callers import NotSigned, caller_key, shown_key
-from server.gateway.edge import MAX_BODY_BYTES
+from server.gateway.edge import MAX_BODY_BYTES, REFUSED_KEY
 from server.gateway.limits import GatewayLimits
 from server.gateway.strikes import Strikes
+from server.gateway.waiting import ASKS_FOR_WORK, Waiting
 
 FLEET_CALLS = (
     *("activate-node", "deactivate-node", "send-node-heartbeat", "get-run", "get-fab"),
     *("pull-messages", "push-messages", "pull-object", "push-object", "confirm-message-received"),
 )
 FLEET_PATHS = frozenset(f"/v1/fleet/{call}" for call in FLEET_CALLS)
+BRINGS_ANSWERS = frozenset({"/v1/fleet/push-messages", "/v1/fleet/push-object"})
 PASSED_ON = frozenset({"content-type", "accept", "user-agent"})
 FLOWERS_OWN = "flwr-"
 """Headers of Flower's: versions, keys and signatures."""
 NOT_PASSED_ON = ("flwr-superexec-", "flwr-task-token")
 """Those by which the coordinator's own processes prove who they are."""
-REFUSAL_HEADER = "Fedcxr-Refusal"
 PIECE_BYTES = 2**16
 
 
@@ -33,6 +36,9 @@ class Members(Protocol):
 
     def why_refused(self, headers: Mapping[str, str]) -> str | None:
         """Why whoever shows this key does not; None if it does, or if only the SuperLink knows."""
+
+    def member(self, headers: Mapping[str, str]) -> str:
+        """The hospital whose key this is; empty if it is none's."""
 
 
 class BodyTooLarge(Exception):
@@ -49,8 +55,11 @@ class FleetCalls:
         limits: GatewayLimits,
         strikes: Strikes,
         members: Members,
+        bells: Bells,
     ) -> None:
         self._upstream = upstream
+        self._bells = bells
+        self._waiting = Waiting(bells, hold_seconds=limits.hold_seconds)
         self._strikes = strikes
         self._members = members
         self._known: set[bytes] = set()
@@ -72,10 +81,10 @@ class FleetCalls:
         try:
             key = caller_key(request.headers)
         except NotSigned as err:
-            return _refused(401, err.word)
+            return _refused(request, 401, err.word)
         word = self._members.why_refused(request.headers)
         if word is not None:
-            return _refused(403, word)
+            return _refused(request, 403, word, site=self._members.member(request.headers))
         if not self._calls.take(key.decode()):
             # Flower's node tries again after 503, and ends after 429.
             return PlainTextResponse("slow down", 503, {"Retry-After": "1"})
@@ -88,19 +97,25 @@ class FleetCalls:
 
     async def _pass_on(self, request: Request, key: bytes) -> Response:
         body = await _read_body(request)
-        headers = _kept(request.headers, _travels)
+        headers, path = _kept(request.headers, _travels), request.scope["path"]
+        stood = self._waiting.stand()
         try:
-            answer = await self._upstream.post(request.scope["path"], content=body, headers=headers)
+            answer = await self._upstream.post(path, content=body, headers=headers)
         except httpx.HTTPError:
             return PlainTextResponse("superlink unavailable", 503)
         if answer.is_success:
             self._known.add(key)
+            if path in BRINGS_ANSWERS:
+                self._bells.ring(ANSWERS + self._members.member(request.headers))
+            if path == ASKS_FOR_WORK and not answer.content:
+                await self._waiting.until_it_rings(stood)
         # A node tries again after 503 but loses its reply, or ends, after 500.
         status = 503 if answer.status_code == 500 else answer.status_code
         return _in_pieces(answer.content, status, _kept(answer.headers, _returns))
 
 
-def _refused(status: int, word: str) -> Response:
+def _refused(request: Request, status: int, word: str, *, site: str = "") -> Response:
+    request.scope[REFUSED_KEY] = (site, word)
     return PlainTextResponse(word, status, {REFUSAL_HEADER: word})
 
 

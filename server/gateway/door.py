@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from server.gateway.buckets import OWN_MACHINE, Buckets, origin_of
-from server.gateway.counters import Counters
+from server.gateway.journal import Journal
 from server.gateway.limits import GatewayLimits
 
 logger = logging.getLogger(__name__)
@@ -108,13 +108,13 @@ class Door:
         *,
         identity: Identity,
         limits: GatewayLimits,
-        counters: Counters,
+        journal: Journal,
         make_line: MakeLine,
     ) -> None:
         self._listener = listener
         self._identity = identity
         self._limits = limits
-        self._counters = counters
+        self._journal = journal
         self._make_line = make_line
         self._crowd = Crowd(limits)
         self._arriving: set[asyncio.Task[None]] = set()
@@ -131,9 +131,10 @@ class Door:
                 await letting_in
             self._listener.close()
 
-    def note(self) -> None:
-        """Tell the counters how many are inside."""
-        self._counters.num_connections = len(self._crowd)
+    @property
+    def num_inside(self) -> int:
+        """Connections that are open."""
+        return len(self._crowd)
 
     async def _let_in(self) -> None:
         loop = asyncio.get_running_loop()
@@ -149,14 +150,17 @@ class Door:
     def _receive(self, connection: socket.socket, origin: str) -> None:
         why_not = self._crowd.why_not(origin)
         if why_not:
-            self._counters.refused(why_not)
+            self._journal.refused(why_not, host=origin)
             connection.close()
             return
-        arriving = asyncio.create_task(self._welcome(connection, self._crowd.enter(origin)))
+        leave = self._crowd.enter(origin)
+        arriving = asyncio.create_task(self._welcome(connection, origin, leave))
         self._arriving.add(arriving)
         arriving.add_done_callback(self._arriving.discard)
 
-    async def _welcome(self, connection: socket.socket, leave: Callable[[], None]) -> None:
+    async def _welcome(
+        self, connection: socket.socket, origin: str, leave: Callable[[], None]
+    ) -> None:
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(
@@ -167,7 +171,7 @@ class Door:
                 ssl_shutdown_timeout=GOODBYE_SECONDS,
             )
         except OSError:
-            self._counters.refused("handshake")
+            self._journal.refused("handshake", host=origin)
             leave()
 
 

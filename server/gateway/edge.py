@@ -1,13 +1,13 @@
 """What every request meets first: is its address listened to, is its body of a size that makes sense, is its path plain.
 
-Afterwards every answer is counted, and every refusal is held against its address.
+Afterwards every answer is told to the journal, and every refusal is held against its address.
 """
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.gateway.counters import Counters
+from server.gateway.journal import Journal
 from server.gateway.strikes import Strikes
 
 MAX_BODY_BYTES = 16 * 2**20
@@ -15,6 +15,8 @@ MAX_BODY_BYTES = 16 * 2**20
 MAX_SMALL_BODY_BYTES = 64 * 2**10
 """Of everything else but shards, whose own sizes are known."""
 AREAS = {"/v1/fleet/": "fleet", "/blobs/": "blobs", "/enrol/": "enrol"}
+REFUSED_KEY = "fedcxr.refused"
+"""In a request's scope: whose call the application refused, if it knows, and its word for why."""
 _CLOSE = (b"connection", b"close")
 
 
@@ -26,9 +28,9 @@ def area_of(path: str) -> str:
 class Edge:
     """In front of the application."""
 
-    def __init__(self, app: ASGIApp, *, counters: Counters, strikes: Strikes) -> None:
+    def __init__(self, app: ASGIApp, *, journal: Journal, strikes: Strikes) -> None:
         self._app = app
-        self._counters = counters
+        self._journal = journal
         self._strikes = strikes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +43,7 @@ class Edge:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._note(message, area=area, host=host, length=length)
+                self._note(message, scope, area=area, host=host, length=length)
             await send(message)
 
         app = self._refusal(scope, area=area, host=host, length=length) or self._app
@@ -55,9 +57,10 @@ class Edge:
         limit = {"fleet": MAX_BODY_BYTES, "blobs": length}.get(area, MAX_SMALL_BODY_BYTES)
         return PlainTextResponse("too large", 413) if length > limit else None
 
-    def _note(self, message: Message, *, area: str, host: str, length: int) -> None:
+    def _note(self, message: Message, scope: Scope, *, area: str, host: str, length: int) -> None:
         status = message["status"]
-        self._counters.answered(area, status)
+        site, word = scope.get(REFUSED_KEY, ("", ""))
+        self._journal.answered(area, status, host=host, word=word, site=site)
         if area != "fleet":
             self._strikes.note(host, status)
         headers = list(message["headers"])

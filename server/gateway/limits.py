@@ -36,6 +36,8 @@ class GatewayLimits:
     """Calls of one hospital's node, in the long run."""
     calls_at_once: Positive = 500
     """Calls of one hospital's node, in a moment."""
+    hold_seconds: Rate = 10.0
+    """For which a node that asks for work waits for some; Flower's waits 30 for any answer."""
     handshake_seconds: Rate = 10.0
     """To agree on keys."""
     head_seconds: Rate = 10.0

@@ -13,14 +13,17 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
+from federation.bells import bells_of
 from server.blobs.routes import BlobRoutes
 from server.enrolment.members import Members
 from server.enrolment.routes import EnrolRoutes
 from server.gateway.app import gateway_app
 from server.gateway.counters import Counters
 from server.gateway.door import Door, Identity, listen
+from server.gateway.journal import Journal
 from server.gateway.limits import GatewayLimits, load_limits
 from server.gateway.line import GuardedLine
+from server.gateway.speed import SpeedRoute
 from server.gateway.strikes import Strikes
 
 logger = logging.getLogger(__name__)
@@ -65,6 +68,7 @@ class _Gateway:
     def __init__(self, settings: GatewaySettings, limits: GatewayLimits) -> None:
         self._limits = limits
         self._counters = Counters(settings.state_path)
+        self._journal = Journal(self._counters)
         self._strikes = Strikes(limits)
         self._identity = Identity(settings.cert_path, settings.key_path)
         self._config = uvicorn.Config(
@@ -82,19 +86,22 @@ class _Gateway:
             listen(settings.host, settings.port),
             identity=self._identity,
             limits=limits,
-            counters=self._counters,
+            journal=self._journal,
             make_line=self._line,
         )
 
     def _app(self, settings: GatewaySettings) -> ASGIApp:
         state, roster = settings.state_path, settings.roster_path
+        members = Members(state=state, roster=roster)
+        blobs, enrolment = BlobRoutes(state, members), EnrolRoutes(state, roster, members)
         return gateway_app(
             _upstream(settings),
             limits=self._limits,
-            counters=self._counters,
+            journal=self._journal,
             strikes=self._strikes,
-            members=Members(state=state, roster=roster),
-            routes=[*BlobRoutes(state).routes(), *EnrolRoutes(state, roster).routes()],
+            members=members,
+            bells=bells_of(state),
+            routes=[*SpeedRoute(members).routes(), *blobs.routes(), *enrolment.routes()],
             while_open=self._open,
         )
 
@@ -107,15 +114,17 @@ class _Gateway:
             finally:
                 tending.cancel()
                 self._write()
+                self._journal.close()
 
     async def _tend(self) -> None:
         while True:
             self._identity.refresh()
             self._write()
+            self._journal.tell()
             await asyncio.sleep(TEND_SECONDS)
 
     def _write(self) -> None:
-        self._door.note()
+        self._counters.num_connections = self._door.num_inside
         try:
             self._counters.write()
         except OSError as err:
@@ -131,7 +140,7 @@ class _Gateway:
         )
 
     def _note_refusal(self, host: str, status: int) -> None:
-        self._counters.refused(f"head.{status}")
+        self._journal.refused(f"head.{status}", host=host)
         self._strikes.note(host, status)
 
 

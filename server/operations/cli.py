@@ -59,8 +59,11 @@ def restore(
 def metrics(state: State, as_json: Json = False) -> None:
     """Print the coordinator's numbers as Prometheus reads them; `up --metrics-port` serves them."""
     from federation.metrics import facts_of, text_of
+    from server.endpoint import CoordinatorNotRunning
     from server.metrics import CoordinatorMetrics
 
+    if not state.is_dir():
+        raise CoordinatorNotRunning(state)
     collector = CoordinatorMetrics(state_path=state.resolve())
     if as_json:
         emit(facts_of(collector), "", as_json=True)

@@ -24,7 +24,9 @@ Unseen = Annotated[
         "held out. Repeat for more.",
     ),
 ]
-Out = Annotated[Path, typer.Option(help="New folder, gets report.html and report.json.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="New folder, gets report.html and report.json.")
+]
 Adapter = Annotated[Path | None, typer.Option(help="Folder of an adapter to the model.")]
 Codec = Annotated[
     Path | None, typer.Option(help="Folder of the autoencoder that the model was trained with.")

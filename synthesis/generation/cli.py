@@ -13,8 +13,10 @@ Model = Annotated[Path, typer.Argument(help="Folder of a model.")]
 Out = Annotated[
     Path | None,
     typer.Option(
+        "--out",
+        "-o",
         help="Gets the radiographs: a PNG with all side by side, or one radiograph as DICOM if it ends in "
-        ".dcm. samples.png by default."
+        ".dcm. samples.png by default.",
     ),
 ]
 Dataset = Annotated[

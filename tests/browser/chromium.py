@@ -98,13 +98,21 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def press(self, key: str) -> None:
-        """A key as a person strikes it."""
-        text = {"Enter": "\r", "Tab": ""}.get(key, key)
-        code = {"Enter": 13, "Tab": 9}.get(key, 0)
-        fields = {"key": key, "windowsVirtualKeyCode": code}
-        self.tell("Input.dispatchKeyEvent", type="keyDown", text=text, **fields)
-        self.tell("Input.dispatchKeyEvent", type="keyUp", **fields)
+    def touch(self, selector: str) -> None:
+        """Press the first visible element that fits, on a page that stays."""
+        self.run(
+            f"[...document.querySelectorAll({json.dumps(selector)})]"
+            ".find((it) => it.checkVisibility()).click()"
+        )
+
+    def press(self, *keys: str) -> None:
+        """Keys as a person strikes them."""
+        for key in keys:
+            text = {"Enter": "\r", "Tab": ""}.get(key, key)
+            code = {"Enter": 13, "Tab": 9}.get(key, 0)
+            fields = {"key": key, "windowsVirtualKeyCode": code}
+            self.tell("Input.dispatchKeyEvent", type="keyDown", text=text, **fields)
+            self.tell("Input.dispatchKeyEvent", type="keyUp", **fields)
 
     def write(self, text: str) -> None:
         """Text into whatever has the focus."""
@@ -119,10 +127,10 @@ class Browser:
             if not node["ignored"] and node["role"]["value"] == role
         ]
 
-    def wear(self, scheme: str, *, width: int = 1180) -> None:
-        """Prefer ``light`` or ``dark``, in a window of some width."""
+    def wear(self, scheme: str, *, width: int = 1180, media: str = "screen") -> None:
+        """Prefer ``light`` or ``dark``, in a window of some width, or on paper: ``print``."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.tell("Emulation.setEmulatedMedia", features=features)
+        self.tell("Emulation.setEmulatedMedia", media=media, features=features)
         self.tell(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -147,7 +155,7 @@ class Browser:
         found: list[str] = self.run(LOW_CONTRAST)
         return found
 
-    def complaints(self, origin: str) -> list[object]:
+    def complaints(self, *origins: str) -> list[object]:
         """Errors, violations of the page's policy, and everything asked of any other place."""
         bad: list[object] = [
             event
@@ -159,13 +167,14 @@ class Browser:
             for event in self.events
             if event.get("method") == "Network.requestWillBeSent"
         ]
-        return bad + [url for url in requests if not url.startswith(origin)]
+        return bad + [url for url in requests if not url.startswith(origins)]
 
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
-    """Chromium with a profile, killed at the end."""
+    """Chromium with a profile, new or used before; killed at the end, without a chance to save anything."""
     port_file = profile / "DevToolsActivePort"
+    port_file.unlink(missing_ok=True)
     process = subprocess.Popen(
         [
             *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),

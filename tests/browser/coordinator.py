@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from federation.files import write_file
 from federation.node_keys import make_node_key, publish_public_key
 from federation.privacy_terms import PrivacyTerms
 from federation.stages import FullStage, LocalTraining, LoraStage
-from server.console.connections import Connections
+from server.console.connections import Connected, Connection, Connections
 from server.console.run import coordinator_console
 from server.console.views import samples_path
 from server.enrolment.members import seen_path
@@ -29,7 +29,10 @@ from tests.browser.served import Served, served
 
 SHEET = Path(__file__).parent.parent.parent / "docs" / "images" / "samples.png"
 NAMES = ("city", "north", "st-mary")
-CONNECTED: Mapping[str, bool] = {"city": True, "north": True, "st-mary": False, "west": True}
+CONNECTED: Connected = {
+    name: Connection(is_open=name != "st-mary", since=time.time() - 5400)
+    for name in (*NAMES, "west")
+}
 REFUSED = "its norm is 9.1 times the median of the others, the study allows 4"
 RULES = RoundRules(num_sites=4, min_sites=2)
 LOCAL = LocalTraining(local_steps=20, batch_size=8, learning_rate=1e-4)
@@ -88,9 +91,7 @@ def make_private(state: Path) -> StudyStore:
 
 
 @contextmanager
-def served_console(
-    state: Path, connected: Mapping[str, bool] | None = CONNECTED
-) -> Iterator[Served]:
+def served_console(state: Path, connected: Connected | None = CONNECTED) -> Iterator[Served]:
     """The console on a free port."""
     nodes = Connections(state_path=state, ask=lambda _: _known(connected))
 
@@ -101,7 +102,7 @@ def served_console(
         yield console
 
 
-def _known(connected: Mapping[str, bool] | None) -> Mapping[str, bool]:
+def _known(connected: Connected | None) -> Connected:
     if connected is None:
         raise OSError
     return connected
@@ -120,7 +121,8 @@ def _keep(store: StudyStore, number: int, parts: list[Part]) -> None:
     for part in parts:
         store.record(part)
     store.open_round(number)
-    store.commit(Reached(number=number, digests={}, base_digest=""), parts, seconds=1460.0)
+    reached = Reached(number=number, digests={"weights": f"{number:064x}"}, base_digest="")
+    store.commit(reached, parts, seconds=1460.0)
 
 
 def _part(name: str, number: int, **values: str) -> Part:

@@ -49,6 +49,7 @@ min_noise_multiplier: 0.8
 max_sample_rate: 0.1
 max_local_steps: 50
 """
+DATA_USE = "a generative model of chest radiographs, for research on fairness"
 OFFICER = "Dr Jane Weber, data-protection officer"
 PHASE = Phase(noise_multiplier=1.1, sample_rate=0.02, num_steps=20)
 TERMS = PrivacyTerms(noise_multiplier=1.1, sample_rate=0.02, max_grad_norm=1.0)
@@ -90,14 +91,16 @@ def make_past(profile: Path) -> SignedPlan:
     return second
 
 
-def plan_of(folder: Path, study: StudyConfig, *, issued: int) -> SignedPlan:
+def plan_of(
+    folder: Path, study: StudyConfig, *, issued: int, data_use: str = DATA_USE
+) -> SignedPlan:
     """A plan that the study authority of this hospital signed."""
     text = plan_json(
         Plan(
             study=study,
             code_digest=installed_code(),
             base_digest="a" * 64,
-            data_use="a generative model of chest radiographs, for research on fairness",
+            data_use=data_use,
             ends=date(2099, 12, 31),
             issued=issued,
         )

@@ -21,6 +21,16 @@ IN_DOCUMENTATION = frozenset(
 )
 
 
+INK = "getComputedStyle(document.body).color"
+TABLES_BY_KEYBOARD = """
+[...document.querySelectorAll('table')].every((it) => {
+  const around = it.closest('.wide');
+  return around && around.tabIndex === 0 && around.ariaLabel && it.querySelector('th[scope]');
+})
+"""
+"""Whether a table that is wider than the window can be moved without a mouse, and says what it is."""
+
+
 def sign_in(window: Browser, console: Served, name: str) -> None:
     """Enter as a person does who has no mouse."""
     window.show(console.url)
@@ -33,10 +43,15 @@ def sign_in(window: Browser, console: Served, name: str) -> None:
 
 
 def look_at(window: Browser, name: str) -> None:
-    """Nothing too faint, in light or dark; nothing too wide, on a telephone; nothing without a name."""
+    """Nothing too faint, in light, in dark or on paper; nothing too wide, on a telephone; nothing without a name."""
     window.wear("light", width=390)
     assert not window.is_too_wide()
     picture(window, f"{name}-narrow")
+    ink = window.run(INK)
+    assert window.run(TABLES_BY_KEYBOARD)
+    window.wear("dark", media="print")
+    assert window.low_contrasts() == []
+    assert window.run(INK) == ink  # paper is white whatever the screen was
     for scheme in ("dark", "light"):
         window.wear(scheme)
         assert window.low_contrasts() == []

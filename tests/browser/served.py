@@ -12,6 +12,8 @@ from federation.console.serving import serving, taken_place
 
 Build = Callable[[Doorkeeper, int], ASGIApp]
 """(door, port) -> the console."""
+PATIENCE_SECONDS = 60.0
+"""The first epsilon of a process loads its accountant, which a busy machine takes long for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +43,10 @@ class Visitor:
     def __init__(self, console: Served) -> None:
         self.console = console
         self.client = httpx.Client(
-            base_url=console.url, headers={"origin": console.url}, trust_env=False
+            base_url=console.url,
+            headers={"origin": console.url},
+            trust_env=False,
+            timeout=PATIENCE_SECONDS,
         )
 
     def read(self, path: str) -> httpx.Response:

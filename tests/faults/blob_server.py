@@ -114,6 +114,8 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    """An answer's second packet does not wait for the first one's receipt."""
     server: _Server
 
     def setup(self) -> None:

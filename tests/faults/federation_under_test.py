@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from client.training import LocalResult
 from federation.config import StudyConfig, parse_study, study_digest
 from federation.messages import Instruction
 from federation.processes import Supervisor
+from server.endpoint import Endpoint
 from server.records import Part
 from server.rounds import EVERYTHING_INSIDE, Answered, Event, run_study
 from server.start import starting_weights
@@ -38,10 +39,14 @@ from simulation.federate import (
 from simulation.in_process import InProcess
 from simulation.layout import Layout
 from tests.faults.line import FaultyLine
+from tests.faults.tiny_proxy import TinyProxy
 
+Front = Callable[[Endpoint], AbstractContextManager[int]]
+"""Puts something before the coordinator's port, and tells its own."""
 SABOTEUR = Path(__file__).parent / "saboteur"
 STAND_IN = Path(__file__).parents[2] / "bench" / "stand_in" / "sitecustomize.py"
 IMAGE_SIZE = 16
+OUTSIDE_NAME = "coordinator.example"
 
 
 def study_of(
@@ -120,6 +125,8 @@ def federation(
     faults: Mapping[str, Sequence[str]] | None = None,
     behind_lines: Sequence[str] = (),
     is_approved: bool = True,
+    front: Front = lambda endpoint: nullcontext(endpoint.port),
+    proxies: Mapping[str, TinyProxy] | None = None,
 ) -> Iterator[Federation]:
     """A coordinator and its hospitals.
 
@@ -129,21 +136,33 @@ def federation(
         faults: By hospital: what is wrong with its first round's answer, its second's, and so on.
         behind_lines: Hospitals that reach the coordinator over a line that can be broken.
         is_approved: Whether the hospitals have approved the study's plan already.
+        front: What hospitals reach instead of the coordinator itself.
+        proxies: By hospital: the only way out of its network, in which the coordinator has no address.
     """
     layout, names = Layout(out), names_of(study)
     with ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor())
         endpoint = start_coordinator(supervisor, layout)
-        lines = {name: stack.enter_context(FaultyLine(endpoint.port)) for name in behind_lines}
+        public = stack.enter_context(front(endpoint))
+        lines = {name: stack.enter_context(FaultyLine(public)) for name in behind_lines}
         for name in names:
-            port = lines[name].port if name in lines else endpoint.port
+            port = lines[name].port if name in lines else public
             write_profile(layout, name, image_size=IMAGE_SIZE, port=port, ca_path=endpoint.ca_path)
+            if proxies and name in proxies:
+                lock_in(layout.profile(name), proxies[name])
             start_untrained(supervisor, layout, name, (faults or {}).get(name, ()))
         wait_for_hospitals(supervisor, layout, names)
         found = Federation(layout=layout, study=study, supervisor=supervisor, lines=lines)
         if is_approved:
             found.approve()
         yield found
+
+
+def lock_in(profile: Path, proxy: TinyProxy) -> None:
+    """Give a hospital a proxy, and a name for the coordinator that only the proxy can make something of."""
+    text = profile.read_text().replace("coordinator: 127.0.0.1:", f"coordinator: {OUTSIDE_NAME}:")
+    assert OUTSIDE_NAME in text
+    profile.write_text(f"{text}proxy: http://127.0.0.1:{proxy.port}\n")
 
 
 def start_untrained(

@@ -3,14 +3,16 @@
 import asyncio
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 from starlette.routing import BaseRoute
 
+from federation.bells import bells_of
 from server.gateway.app import gateway_app
 from server.gateway.counters import Counters
+from server.gateway.journal import Journal
 from server.gateway.limits import GatewayLimits
 from server.gateway.strikes import Strikes
 from tests.faults.signed_calls import signed
@@ -29,6 +31,11 @@ class Everyone:
         assert "flwr-public-key" in headers
         return self.word
 
+    def member(self, headers: Mapping[str, str]) -> str:
+        """Nobody is known by name."""
+        assert "flwr-public-key" in headers
+        return ""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
@@ -43,6 +50,7 @@ class Caller:
     limits: GatewayLimits = field(default_factory=GatewayLimits)
     refusal: str | None = None
     routes: Sequence[BaseRoute] = ()
+    hold_seconds: float = 0.01
 
     def ask_all(self, requests: Sequence[httpx.Request]) -> list[httpx.Response]:
         """The answers, in order."""
@@ -52,13 +60,15 @@ class Caller:
         behind = httpx.AsyncClient(
             base_url="https://superlink", transport=httpx.MockTransport(self.upstream)
         )
+        limits = replace(self.limits, hold_seconds=self.hold_seconds)
         with tempfile.TemporaryDirectory() as folder:
             app = gateway_app(
                 behind,
-                limits=self.limits,
-                counters=Counters(Path(folder)),
-                strikes=Strikes(self.limits),
+                limits=limits,
+                journal=Journal(Counters(Path(folder))),
+                strikes=Strikes(limits),
                 members=Everyone(word=self.refusal),
+                bells=bells_of(Path(folder)),
                 routes=self.routes,
             )
             front = httpx.ASGITransport(app=app, client=(self.host, 1))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from federation.certificates import issue_certificate, make_authority
+from federation.node_keys import make_node_key, publish_public_key
 from federation.processes import free_port
 from server.blobs.boxes import Boxes, boxes_path
 from server.blobs.published import Published, published_path
@@ -23,6 +24,8 @@ from server.blobs.tickets import Right, load_key, sign_token
 
 SHARD = bytes(range(256)) * 4096
 """One MiB."""
+SITE = "a"
+"""Of whom the roster has a key, and whose tickets are shown."""
 BOX, OFFER = "study.round-1.a", "study.weights"
 Answer = tuple[int, http.client.HTTPMessage, bytes]
 
@@ -76,7 +79,8 @@ class Gateway:
     def token(self, space: str, right: Right, *, seconds: int = 600) -> str:
         """One that is good unless told otherwise."""
         key = load_key(self.state)
-        token = sign_token(key, space=space, right=right, expires=int(time.time()) + seconds)
+        expires = int(time.time()) + seconds
+        token = sign_token(key, site=SITE, space=space, right=right, expires=expires)
         self.tokens.append(token)
         return token
 
@@ -126,6 +130,7 @@ def running_gateway(*wrapper: str, limits: str = "") -> Iterator[Gateway]:
     with tempfile.TemporaryDirectory(dir=memory) as name:
         state = Path(name) / "state"
         issue_certificate(state / "tls", make_authority(state / "tls"), ("127.0.0.1", "localhost"))
+        put_on_roster(state, SITE)
         if limits:
             (state / "gateway.yaml").write_text(limits)
         log_path = Path(name) / "log"
@@ -135,6 +140,12 @@ def running_gateway(*wrapper: str, limits: str = "") -> Iterator[Gateway]:
             yield gateway
         finally:
             gateway.stop()
+
+
+def put_on_roster(state: Path, site: str) -> None:
+    """As an operator does by hand."""
+    key = make_node_key(state / "elsewhere" / site, site)
+    publish_public_key(key, state / "roster" / f"{site}.pub")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Notes and receipts, made by processes that are killed: the n-th at its n-th call that changes a file.
+"""Notes, receipts and witnesses, made by processes that are killed: the n-th at its n-th call that changes a file.
 
 Each has a folder of its own, in which a second process then goes on. Prints a line per pair: how the first ended, how
-many changes left by the log and by the receipts in the end, and what was wrong with the evidence after either.
+many changes left by the log and by the receipts in the end, how often the log was witnessed by the coordinator's record
+and by the hospital's, and what was wrong with the evidence after either.
 """
 
 import itertools
@@ -15,7 +16,11 @@ from typing import Any
 from client.evidence import log
 from client.evidence.check import check
 from client.evidence.receipts import Receipt, issue, kept_receipts
+from client.evidence.witness import keep_witness, kept_witnesses
+from federation.log_witness import sign_head
 from federation.node_keys import make_node_key
+from federation.signing import load_private
+from server.evidence.witnesses import Witnesses, witnesses_of
 
 CALLS = ("write", "fsync", "ftruncate", "rename", "replace")
 NEVER = -1
@@ -56,7 +61,19 @@ def work(state: Path) -> None:
         seconds=1,
         release="0",
     )
-    issue(state, receipt, make_node_key(state, "north"))
+    key = make_node_key(state, "north")
+    issue(state, receipt, key)
+    said = sign_head(log.settled_head(state), load_private(key.private_path), site_name="north")
+    coordinator = coordinator_of(state)
+    coordinator.keep("north", said, study_digest="ef" * 32, round_number=1)
+    witness = coordinator.last("north")
+    assert witness is not None
+    keep_witness(state, witness, coordinator.authority.public)
+
+
+def coordinator_of(state: Path) -> Witnesses:
+    """The one that the hospital answers."""
+    return witnesses_of(state / "coordinator")
 
 
 def ending(state: Path, kill_at: int) -> int:
@@ -76,13 +93,16 @@ def main() -> None:
     for number in itertools.count(1):
         state = Path(sys.argv[1]) / str(number)
         make_node_key(state, "north")
-        code, problems = ending(state, number), list(check(state).problems)
+        coordinator = coordinator_of(state)
+        public = coordinator.authority.public
+        code, problems = ending(state, number), list(check(state, authority=public).problems)
         if ending(state, NEVER):
             problems.append("the second process failed")
-        problems += check(state).problems
+        problems += check(state, authority=public).problems
         left = sum(entry.event == "change-left" for entry in log.entries(state))
         receipts = sum(not kept.is_draft for kept in kept_receipts(state))
-        sys.stdout.write(f"{code} {left} {receipts} {' | '.join(problems)}\n")
+        seen = f"{len(coordinator.of('north'))} {len(kept_witnesses(state, public))}"
+        sys.stdout.write(f"{code} {left} {receipts} {seen} {' | '.join(problems)}\n")
         if code != -signal.SIGKILL:
             return
 

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from federation.protocol import SPOKEN
+
 DAY = timedelta(days=1)
 
 
@@ -85,7 +87,7 @@ class PublicPort:
         *,
         status: int = 200,
         ahead: timedelta = timedelta(0),
-        protocol: str = "5",
+        protocol: str = str(SPOKEN),
         newest_tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> None:
         """Listen.

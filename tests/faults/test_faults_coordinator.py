@@ -17,9 +17,9 @@ from flwr.supercore.task_identity import TaskIdentity
 import client.rounds
 from client.app import app
 from client.config import SiteConfig
-from client.evidence.log import Event, entries, verify
+from client.evidence.log import Entry, Event, entries, verify
 from client.plans.approving import approve
-from client.plans.gate import arrive
+from client.plans.gate import arrive, why_not
 from federation.config import StudyConfig, study_json
 from federation.messages import Instruction, Refusal, RefusalCode
 from federation.plan import SignedPlan
@@ -59,11 +59,25 @@ class Hospital:
         assert isinstance(answer, Refusal), answer
         return answer
 
-    def noted(self, event: Event) -> list[str]:
-        """Why, as the hospital's log says for every event of a kind."""
+    def refuses(self, instruction: Instruction, code: RefusalCode, words: str) -> Refusal:
+        """Refused for this, under this plan, and the very same stands in the log, once, however often it is asked."""
+        found = self.hears(instruction)
+        assert (found.code, words in found.reason) == (code, True), found
+        assert replace(self.hears(instruction), log=None) == replace(found, log=None)
+        kind = Event.PLAN_REFUSED if code is RefusalCode.PLAN else Event.ROUND_REFUSED
+        last, *others = reversed(self.entries(kind))
+        assert last.facts["reason"] == found.reason[:200]
+        assert last.facts["round"] == instruction.round_number
+        assert last.plan == (instruction.plan.digest if instruction.plan else "")
+        assert last.facts.get("code", RefusalCode.PLAN) == code
+        assert last.facts not in [each.facts for each in others if each.plan == last.plan]
+        assert not self.entries(Event.CHANGE_MADE)
+        return found
+
+    def entries(self, event: Event) -> list[Entry]:
+        """What the hospital's log says of one kind; it is whole."""
         assert verify(self.site.state_path) == ()
-        found = [each for each in entries(self.site.state_path) if each.event == event]
-        return [str(each.facts.get("reason", each.plan)) for each in found]
+        return [each for each in entries(self.site.state_path) if each.event == event]
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +86,7 @@ def inside_a_flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
     for field in ("_run_id", "_node_id", "_task_id"):
         monkeypatch.setattr(TaskIdentity, field, 1)
     monkeypatch.setattr("client.app.die_with_parent", lambda: None)
-    for name in ("train_here", "train_privately", "train_together"):
+    for name in ("train_here", "train_in_private", "train_together"):
         monkeypatch.setattr(client.rounds, name, None)
 
 
@@ -129,22 +143,31 @@ def with_local(study: StudyConfig, **changes: object) -> StudyConfig:
 def test_a_program_that_is_not_installed_here_is_refused(
     hospital: Hospital, plan_of: PlanOf
 ) -> None:
-    other = plan_of(
-        hospital.study, base_digest=hospital.plan.digest, code_digest="e" * 64, issued=200
-    )
-    found = hospital.hears(replace(hospital.honest, plan=other))
-    assert found.code == RefusalCode.PLAN
-    assert "made for the program eeeeeeee" in found.reason
-    assert hospital.noted(Event.PLAN_REFUSED) == [found.reason[:200]]
+    base = hospital.study.model.start
+    other = plan_of(hospital.study, base_digest=base, code_digest="e" * 64, issued=200)
+    asked = replace(hospital.honest, plan=other)
+    hospital.refuses(asked, RefusalCode.PLAN, "made for the program eeeeeeee")
 
 
 def test_another_frozen_model_is_refused(hospital: Hospital, random_weights: Arrays) -> None:
     swapped = {name: values + np.float32(1) for name, values in random_weights.items()}
-    found = hospital.hears(replace(hospital.honest, base=inline_shipment(swapped)))
-    assert (found.code, "another frozen model" in found.reason) == (RefusalCode.PLAN, True)
-    found = hospital.hears(replace(hospital.honest, base=None))
-    assert (found.code, "another frozen model" in found.reason) == (RefusalCode.PLAN, True)
-    assert len(hospital.noted(Event.PLAN_REFUSED)) == 1  # the same again
+    for base in (inline_shipment(swapped), None):
+        asked = replace(hospital.honest, base=base)
+        hospital.refuses(asked, RefusalCode.PLAN, "another frozen model")
+
+
+def test_another_frozen_model_than_the_first_that_the_study_made_is_refused(
+    hospital: Hospital, study_of: StudyOf, plan_of: PlanOf, random_weights: Arrays
+) -> None:
+    study = study_of(FULL, ADAPTED)
+    plan = plan_of(study, issued=100)
+    arrive(hospital.site, plan)
+    approve(hospital.site, plan.digest, name="Dr Example")
+    honest = replace(hospital.honest, study=study_json(study), plan=plan, round_number=3)
+    assert why_not(hospital.site, honest) is None
+    swapped = {name: values + np.float32(1) for name, values in random_weights.items()}
+    asked = replace(honest, base=inline_shipment(swapped), round_number=4)
+    hospital.refuses(asked, RefusalCode.PLAN, "under this plan stage 2 began with")
 
 
 @pytest.mark.parametrize(
@@ -161,26 +184,28 @@ def test_a_study_that_was_changed_under_an_approved_plan_is_refused(
     hospital: Hospital, change: dict[str, object]
 ) -> None:
     worse = study_json(with_local(hospital.study, **change))
-    found = hospital.hears(replace(hospital.honest, study=worse))
-    assert (found.code, "another study than its plan" in found.reason) == (RefusalCode.PLAN, True)
-    assert hospital.noted(Event.PLAN_REFUSED) == [found.reason[:200]]
+    asked = replace(hospital.honest, study=worse)
+    hospital.refuses(asked, RefusalCode.PLAN, "another study than its plan")
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"privacy": replace(TERMS, noise_multiplier=0.1)}, {"local_steps": 999}],
+    ("change", "words"),
+    [
+        ({"privacy": replace(TERMS, noise_multiplier=0.1)}, "asks for a noise multiplier of 0.5"),
+        ({"local_steps": 999}, "allows local_steps up to 100"),
+    ],
     ids=["lowered-sigma", "raised-steps"],
 )
 def test_an_honestly_signed_plan_with_less_privacy_waits_and_then_meets_the_policy(
-    hospital: Hospital, plan_of: PlanOf, change: dict[str, object]
+    hospital: Hospital, plan_of: PlanOf, change: dict[str, object], words: str
 ) -> None:
     worse = with_local(hospital.study, **change)
     plan = plan_of(worse, base_digest=hospital.study.model.start, issued=200)
     asked = replace(hospital.honest, study=study_json(worse), plan=plan)
     assert hospital.hears(asked).code == RefusalCode.UNAPPROVED
-    assert plan.digest in hospital.noted(Event.PLAN_ARRIVED)
+    assert plan.digest in [each.plan for each in hospital.entries(Event.PLAN_ARRIVED)]
     approve(hospital.site, plan.digest, name="Dr Example")
-    assert hospital.hears(asked).code == RefusalCode.POLICY
+    hospital.refuses(asked, RefusalCode.POLICY, words)
 
 
 def test_a_plan_nobody_signed_is_refused(
@@ -194,14 +219,12 @@ def test_a_plan_nobody_signed_is_refused(
         SignedPlan(text=text, signature=b""),
     ]
     for plan in plans:
-        found = hospital.hears(replace(hospital.honest, plan=plan))
-        assert (found.code, "not signed" in found.reason) == (RefusalCode.PLAN, True)
-    assert hospital.noted(Event.PLAN_REFUSED)
+        hospital.refuses(replace(hospital.honest, plan=plan), RefusalCode.PLAN, "not signed")
 
 
 def test_an_instruction_without_a_plan_is_refused(hospital: Hospital) -> None:
-    found = hospital.hears(replace(hospital.honest, plan=None))
-    assert (found.code, "came without a plan" in found.reason) == (RefusalCode.PLAN, True)
+    asked = replace(hospital.honest, plan=None)
+    hospital.refuses(asked, RefusalCode.PLAN, "came without a plan")
 
 
 def test_an_older_plan_is_refused_once_a_later_one_was_approved(
@@ -210,25 +233,31 @@ def test_an_older_plan_is_refused_once_a_later_one_was_approved(
     later = plan_of(hospital.study, base_digest=hospital.study.model.start, issued=200)
     arrive(hospital.site, later)
     approve(hospital.site, later.digest, name="Dr Other")
-    found = hospital.hears(hospital.honest)
-    assert (found.code, "older than the one" in found.reason) == (RefusalCode.PLAN, True)
-    assert hospital.noted(Event.PLAN_REFUSED) == [found.reason]
+    hospital.refuses(hospital.honest, RefusalCode.PLAN, "older than the one")
 
 
 def test_a_plan_that_ended_is_refused_although_it_was_approved(
     hospital: Hospital, plan_of: PlanOf
 ) -> None:
-    over = plan_of(
-        hospital.study, base_digest=hospital.study.model.start, ends=date(2020, 1, 2), issued=200
-    )
-    found = hospital.hears(replace(hospital.honest, plan=over))
-    assert (found.code, "ended on 2020-01-02" in found.reason) == (RefusalCode.PLAN, True)
+    base = hospital.study.model.start
+    over = plan_of(hospital.study, base_digest=base, ends=date(2020, 1, 2), issued=200)
+    asked = replace(hospital.honest, plan=over)
+    hospital.refuses(asked, RefusalCode.PLAN, "ended on 2020-01-02")
 
 
 @pytest.mark.parametrize("number", [0, 3, 10**6])
 def test_rounds_beyond_the_plan_are_refused(hospital: Hospital, number: int) -> None:
-    found = hospital.hears(replace(hospital.honest, round_number=number))
-    assert (found.code, "the plan has 2 rounds" in found.reason) == (RefusalCode.PLAN, True)
+    asked = replace(hospital.honest, round_number=number)
+    hospital.refuses(asked, RefusalCode.PLAN, "the plan has 2 rounds")
+
+
+def test_a_hospital_without_a_policy_file_refuses(hospital: Hospital) -> None:
+    assert hospital.site.privacy_path is not None
+    hospital.site.privacy_path.unlink()
+    asked = hospital.honest
+    assert hospital.hears(asked).code == RefusalCode.POLICY
+    (entry,) = hospital.entries(Event.PLAN_REFUSED)
+    assert "has no policy file" in str(entry.facts["reason"])
 
 
 def adapter_of(hospital: Hospital) -> dict[str, np.ndarray]:
@@ -253,13 +282,22 @@ def spoil_values(adapter: dict[str, np.ndarray]) -> None:
     adapter[min(adapter)][...] = np.nan
 
 
-@pytest.mark.parametrize("spoil", [spoil_name, spoil_shape, spoil_missing, spoil_values])
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (spoil_name, RefusalCode.TENSORS),
+        (spoil_shape, RefusalCode.TENSORS),
+        (spoil_missing, RefusalCode.TENSORS),
+        (spoil_values, RefusalCode.NOT_FINITE),
+    ],
+    ids=["unknown-tensor", "another-shape", "missing-tensor", "not-finite"],
+)
 def test_a_crafted_adapter_trains_nothing_and_costs_nothing(
-    hospital: Hospital, spoil: Callable[[dict[str, np.ndarray]], None]
+    hospital: Hospital, spoil: Callable[[dict[str, np.ndarray]], None], code: RefusalCode
 ) -> None:
     adapter = adapter_of(hospital)
     spoil(adapter)
-    found = hospital.hears(replace(hospital.honest, weights=inline_shipment(adapter)))
-    assert found.code in {RefusalCode.TENSORS, RefusalCode.NOT_FINITE}
+    asked = replace(hospital.honest, weights=inline_shipment(adapter))
+    found = hospital.refuses(asked, code, "")
     assert "evil" not in found.reason
     assert not (hospital.profile.parent / "privacy.ledger").exists()

@@ -25,13 +25,19 @@ class TinyProxy:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                with near:
-                    self._connect(near)
+                threading.Thread(target=self._join, args=[near], daemon=True).start()
+
+    def _join(self, near: socket.socket) -> None:
+        with near, contextlib.suppress(OSError):
+            self._connect(near)
 
     def _connect(self, near: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
-            head += near.recv(1024)
+            piece = near.recv(1024)
+            if not piece:
+                return
+            head += piece
         self.asked.append(head.decode())
         near.sendall(self._answer)
         if b" 200 " not in self._answer:

@@ -81,8 +81,8 @@ def _next_round(module: ModuleType) -> None:
 
 def _fetching(module: ModuleType) -> None:
     def wrap(real: Any) -> Any:  # noqa: ANN401
-        async def read(file: Any, length: int) -> AsyncIterator[bytes]:  # noqa: ANN401
-            async for block in real(file, length):
+        async def read(*arguments: Any) -> AsyncIterator[bytes]:  # noqa: ANN401
+            async for block in real(*arguments):
                 kill = reached("served")
                 if kill is not None:
                     yield block[: len(block) // 2]

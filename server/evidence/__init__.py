@@ -1,0 +1,1 @@
+"""What the coordinator can say of the evidence that hospitals keep."""
