@@ -115,6 +115,10 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     before = set(psutil.Process().children(recursive=True))  # other tests' helpers may live on
     (root / "code").mkdir()
     (root / "code" / "fedcxr_probe.py").write_text(PROBE)
+    (root / "coordinator").mkdir(mode=0o700)
+    (root / "coordinator" / "gateway.yaml").write_text(
+        "hold_seconds: 0.2\n"
+    )  # the probe rings no bell
     settings = CoordinatorSettings(
         state_path=root / "coordinator", share_path=root / "share", roster_path=root / "keys"
     )

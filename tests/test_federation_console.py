@@ -34,7 +34,7 @@ from tests.browser.served import Served, Visitor, visiting
 @pytest.fixture
 def console(tmp_path: Path) -> Iterator[Served]:
     """Of a coordinator that has nothing yet."""
-    with served_console(tmp_path, {}) as served:
+    with served_console(tmp_path, dict) as served:
         yield served
 
 

@@ -29,8 +29,8 @@ from server.records import Part
 from server.status import study_status
 from server.store import StudyStore
 from tests.browser.coordinator import (
-    CONNECTED,
     REFUSED,
+    connected_now,
     make_private,
     make_record,
     make_roster,
@@ -60,6 +60,11 @@ def announce(state: Path, *, roster_path: Path | None = None) -> None:
     )
 
 
+def unreachable() -> Connected:
+    """What asking a SuperLink ends with that is down."""
+    raise OSError
+
+
 @pytest.fixture
 def visitor(record: StudyStore, memory_path: Path) -> Iterator[Visitor]:
     with record.lock(), served_console(memory_path) as console, visiting(console) as somebody:
@@ -74,7 +79,7 @@ def test_the_first_page_says_how_every_study_stands(visitor: Visitor) -> None:
 
 
 def test_a_study_says_the_truth_about_each_hospital(record: StudyStore) -> None:
-    view = study_view(record, CONNECTED)
+    view = study_view(record, connected_now())
     told = {
         site.name: (site.connection.text, site.standing.text, site.num_counted)
         for site in view.sites
@@ -193,7 +198,7 @@ def test_only_rounds_that_may_have_been_trained_are_counted_as_spent(memory_path
 
 
 def test_a_coordinator_without_anything_says_what_to_type(memory_path: Path) -> None:
-    with served_console(memory_path, None) as console, visiting(console) as visitor:
+    with served_console(memory_path, unreachable) as console, visiting(console) as visitor:
         page = visitor.read("/").text
         assert "No study yet" in page
         assert f"coordinator up --state {memory_path}" in page

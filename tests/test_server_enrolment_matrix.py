@@ -99,6 +99,7 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coordinato
     state, port = tmp_path_factory.mktemp("matrix") / "state", free_port()
     opening = Opening(host="localhost", port=port, listen="127.0.0.1", image_size=32)
     open_coordinator(state, opening, move=False)
+    (state / "gateway.yaml").write_text("hold_seconds: 0.2\n")  # whoever is shut out hears so soon
     stop, ready = threading.Event(), threading.Event()
     settings = CoordinatorSettings(state_path=state, port=port)
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
