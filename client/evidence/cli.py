@@ -76,8 +76,8 @@ def verify_evidence(
         "witnessed": None if found.witnessed is None else asdict(found.witnessed),
     }
     sound = (
-        f"{profile.site_name}: the log is whole, {found.num_entries} entries; {found.num_receipts} receipts are signed "
-        f"and stand in it\nhead: {found.head}\n{_witnessed_line(found, profile.site_name)}"
+        f"{profile.site_name}: the log is whole; entries: {found.num_entries}, signed receipts: {found.num_receipts}\n"
+        f"head: {found.head}\n{_witnessed_line(found, profile.site_name)}"
     )
     emit(facts, "\n".join(found.problems) or sound, as_json=as_json)
     if found.problems:
