@@ -22,7 +22,8 @@ hospitals at a time, in float64 and in the order of the hospitals' names.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +37,20 @@ Wide = NDArray[np.float64]
 
 
 class NextFactors(Tensors):
-    """An adapter that is computed a layer at a time, when it is asked for; the last layer is remembered."""
+    """An adapter that is computed a layer at a time, when it is asked for, and the next layer meanwhile.
 
-    def __init__(self, shapes: Shapes, factors_of: Callable[[str], Arrays]) -> None:
+    Args:
+        shapes: Name and shape of every tensor.
+        begin: Reads what a layer is made from, at once and layer after layer; what it gives computes the factors.
+    """
+
+    def __init__(self, shapes: Shapes, begin: Callable[[str], Callable[[], Arrays]]) -> None:
         self._shapes = shapes
-        self._factors_of = lru_cache(maxsize=1)(factors_of)
+        self._begin = begin
+        self._next = dict(pairwise(layers_of(shapes)))
+        self._coming: dict[str, Future[Arrays]] = {}
+        """The layer that was asked for last, and the one after it."""
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="layer")
 
     @property
     def shapes(self) -> Shapes:
@@ -49,8 +59,15 @@ class NextFactors(Tensors):
 
     def piece(self, piece: Piece) -> NDArray[np.float32]:
         """The values of a piece, flat."""
-        factors = self._factors_of(piece.name.removesuffix(DOWN).removesuffix(UP))
+        factors = self._factors(piece.name.removesuffix(DOWN).removesuffix(UP))
         return np.ravel(factors[piece.name])[piece.start : piece.stop]
+
+    def _factors(self, layer: str) -> Arrays:
+        wanted = [layer, *([self._next[layer]] if layer in self._next else [])]
+        self._coming = {
+            each: self._coming.get(each) or self._pool.submit(self._begin(each)) for each in wanted
+        }
+        return self._coming[layer].result()
 
 
 def next_factors(
@@ -68,22 +85,27 @@ def next_factors(
         shares: Hospital to its share of the mean; they sum to 1.
 
     Returns:
-        A lazy adapter; whoever asks in order of name has every layer computed once.
+        A lazy adapter; whoever asks in order of name has every layer computed once, two at a time.
     """
     weights = [shares[site] for site in sorted(shares)]
     ranks = {site: stage.site_ranks.get(site, stage.rank) for site in sorted(shares)}
 
-    def factors_of(layer: str) -> dict[str, NDArray[np.float32]]:
-        moved = partial(_moved, adapter, changes, ranks, layer)
-        if [*ranks.values()] == [stage.rank]:
-            (down,), (up,) = moved()
-        else:
-            spare = adapter[layer + DOWN]
-            down, up = nearest_factors(*_stacked(weights, *moved()), rank=stage.rank, spare=spare)
-        with np.errstate(over="ignore"):  # the round loop refuses weights that are not finite
-            return {layer + DOWN: down.astype(np.float32), layer + UP: up.astype(np.float32)}
+    def begin(layer: str) -> Callable[[], Arrays]:
+        downs, ups = _moved(adapter, changes, ranks, layer)
+        spare = adapter[layer + DOWN]
 
-    return NextFactors(as_tensors(adapter).shapes, factors_of)
+        def factors() -> Arrays:
+            if [*ranks.values()] == [stage.rank]:
+                (down,), (up,) = downs, ups
+            else:
+                stacked = _stacked(weights, downs, ups)
+                down, up = nearest_factors(*stacked, rank=stage.rank, spare=spare)
+            with np.errstate(over="ignore"):  # the round loop refuses weights that are not finite
+                return {layer + DOWN: down.astype(np.float32), layer + UP: up.astype(np.float32)}
+
+        return factors
+
+    return NextFactors(as_tensors(adapter).shapes, begin)
 
 
 def joint_gap(adapter: Arrays, changes: Mapping[str, Arrays], shares: Mapping[str, float]) -> float:
