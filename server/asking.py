@@ -48,7 +48,6 @@ def conduct(talk: Conversation, address: Address) -> Iterator[Event]:
         for site in sorted(online.keys() - talk.settled.keys()):
             if mail.is_due(online[site]):
                 yield _send(talk, online[site], address)
-        mail.ring()
         for site in sorted(mail.waiting.keys() & online.keys()):
             answer = _hear(talk, site)
             if answer is not None:

@@ -33,7 +33,6 @@ def ask_for_counts(
         for site in sorted(online.keys() - settled.keys()):
             if mail.is_due(online[site]):
                 mail.send(online[site], pack_counts_request(request), seconds_left=left)
-        mail.ring()
         for site in sorted(mail.waiting.keys() & online.keys()):
             answer = _hear(mail, site, request)
             if answer is not None:

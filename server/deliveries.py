@@ -143,7 +143,6 @@ def _ask(
             seconds = rules.deadline_seconds + SECONDS_TO_SPARE
             request = boxes.request(site, boxes.missing(site), seconds=seconds)
             mail.send(online[site], pack_delivery_request(request), seconds_left=seconds)
-    mail.ring()
 
 
 def _look(boxes: Boxes, site: str, wait: _Wait, *, is_online: bool) -> tuple[int, ...]:

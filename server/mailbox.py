@@ -83,8 +83,6 @@ class Mailbox:
     """Hospitals that said "not now" and have not said anything else since."""
     bells: Bells | None = None
     """None where no gateway stands between the hospitals and here."""
-    is_to_ring: bool = False
-    """A question was put down since the hospitals' bell was last rung."""
 
     def online(self) -> dict[str, Node]:
         """Connected hospitals by name."""
@@ -108,7 +106,7 @@ class Mailbox:
         return silent or waiting.node.activation != node.activation
 
     def send(self, node: Node, content: RecordDict, *, seconds_left: float) -> None:
-        """Put a question down for one hospital, until `ring`; what it may have been asked before is still heard."""
+        """Ask one hospital; what it may have been asked before is still heard."""
         ttl = seconds_left + SECONDS_TO_SPARE
         ids = list(self.grid.push_messages([Message(content, node.node_id, self.kind, ttl=ttl)]))
         earlier = self.waiting[node.site].message_ids if node.site in self.waiting else []
@@ -116,7 +114,8 @@ class Mailbox:
         self.waiting[node.site] = Waiting(
             node=node, message_ids=[*earlier, *ids], asked=now, looked=now, bell=bell
         )
-        self.is_to_ring = True
+        if self.bells is not None:
+            self.bells.ring(QUESTIONS + node.site)
 
     def replies(self, site: str) -> Iterator[Message]:
         """What has come from a hospital; once nothing more can come, it counts as not asked."""
@@ -149,12 +148,6 @@ class Mailbox:
         if self.deaths[site] < MAX_DEATHS:
             return None
         return f"its process ended without an answer (Flower code {reply.error.code})"
-
-    def ring(self) -> None:
-        """Let the hospitals hear of what was put down."""
-        if self.is_to_ring and self.bells is not None:
-            self.bells.ring(QUESTIONS)
-        self.is_to_ring = False
 
     def rest(self) -> None:
         """Wait until something may have come."""

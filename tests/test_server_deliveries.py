@@ -64,8 +64,6 @@ class Post:
     behaviour: dict[str, Obey]
     connected: set[str]
     waiting: dict[str, list[Message]] = field(default_factory=dict)
-    heard: int = 0
-    """Questions that were put down when the bell last rang."""
     asked: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
 
     def online(self) -> dict[str, Node]:
@@ -86,10 +84,6 @@ class Post:
         word = self.behaviour[node.site](node.site, request.shards)
         packed = [] if word is None else [cast("Message", _Reply(pack_delivery(word)))]
         self.waiting[node.site] = packed
-
-    def ring(self) -> None:
-        """The hospitals hear of it."""
-        self.heard = len(self.asked)
 
     def rest(self) -> None:
         """Some time passes."""
@@ -188,7 +182,6 @@ def test_every_hospital_is_asked_for_its_shards_before_anything_is_waited_for(
     post = post_of(shelf, a=leaves(shelf), b=leaves(shelf))
     found = words(shelf, post)
     assert post.asked == [("a", (0, 1, 2, 3, 4)), ("b", (0, 1, 2, 3, 4))]
-    assert post.heard == len(post.asked)
     assert settled(found) == dict.fromkeys("ab", Delivered(parcel_digest=PARCEL.digest))
     assert [word.shards for _, word in found if isinstance(word, Came)] == [(0, 1, 2, 3, 4)] * 2
     assert clock.now == 0.0

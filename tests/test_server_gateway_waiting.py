@@ -17,6 +17,7 @@ from server.gateway.strikes import Strikes
 from tests.faults.gateway_app import Everyone, request
 
 ASK, BRING = "/v1/fleet/pull-messages", "/v1/fleet/push-object"
+SITE = Everyone().member({"flwr-public-key": ""})
 BRIEFLY = 0.2
 FOR_EVER = 3600.0
 SOON = 30.0
@@ -78,7 +79,7 @@ def test_a_node_waits_until_the_bell_rings_and_then_asks_anew(
             asking = asyncio.create_task(caller.send(request("POST", ASK)))
             assert await is_held(asking)
             superlink.content = b"work"
-            bells.ring(QUESTIONS)
+            bells.ring(QUESTIONS + SITE)
             first = await asyncio.wait_for(asking, SOON)
             return first.content, (await caller.send(request("POST", ASK))).content
 
@@ -91,14 +92,14 @@ def test_a_bell_that_rings_while_the_superlink_is_asked_is_heard(
 ) -> None:
     def rings_meanwhile(call: httpx.Request) -> httpx.Response:
         answer = SuperLink.__call__(superlink, call)
-        bells.ring(QUESTIONS)
+        bells.ring(QUESTIONS + SITE)
         return answer
 
     async def scene() -> None:
         async with calling(rings_meanwhile, bells) as caller:  # type: ignore[arg-type]
             await asyncio.wait_for(caller.send(request("POST", ASK)), SOON)
 
-    bells.ring(QUESTIONS)
+    bells.ring(QUESTIONS + SITE)
     asyncio.run(scene())
     assert superlink.num_asked == 1
 
@@ -136,19 +137,19 @@ def test_what_a_node_brings_rings_for_its_hospital(
             await caller.send(request("POST", path))
 
     asyncio.run(scene())
-    assert bool(bells.rung(ANSWERS + Everyone().member({"flwr-public-key": ""}))) == rings
+    assert bool(bells.rung(ANSWERS + SITE)) == rings
 
 
 def test_a_bell_stands_otherwise_after_every_ring(bells: Bells) -> None:
-    assert bells.rung(QUESTIONS) == 0
+    assert bells.rung(QUESTIONS + SITE) == 0
     seen = set[int]()
     for _ in range(20):
-        bells.ring(QUESTIONS)
-        seen.add(bells.rung(QUESTIONS))
+        bells.ring(QUESTIONS + SITE)
+        seen.add(bells.rung(QUESTIONS + SITE))
     assert len(seen) == 20
 
 
 def test_a_disk_that_takes_no_bell_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "bells").write_bytes(b"no folder")
-    bells_of(tmp_path).ring(QUESTIONS)
-    assert bells_of(tmp_path).rung(QUESTIONS) == 0
+    bells_of(tmp_path).ring(QUESTIONS + SITE)
+    assert bells_of(tmp_path).rung(QUESTIONS + SITE) == 0

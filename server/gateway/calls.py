@@ -98,7 +98,8 @@ class FleetCalls:
     async def _pass_on(self, request: Request, key: bytes) -> Response:
         body = await _read_body(request)
         headers, path = _kept(request.headers, _travels), request.scope["path"]
-        stood = self._waiting.stand()
+        site = self._members.member(request.headers)
+        stood = self._waiting.stand(site)
         try:
             answer = await self._upstream.post(path, content=body, headers=headers)
         except httpx.HTTPError:
@@ -106,9 +107,9 @@ class FleetCalls:
         if answer.is_success:
             self._known.add(key)
             if path in BRINGS_ANSWERS:
-                self._bells.ring(ANSWERS + self._members.member(request.headers))
+                self._bells.ring(ANSWERS + site)
             if path == ASKS_FOR_WORK and not answer.content:
-                await self._waiting.until_it_rings(stood)
+                await self._waiting.until_it_rings(site, stood)
         # A node tries again after 503 but loses its reply, or ends, after 500.
         status = 503 if answer.status_code == 500 else answer.status_code
         return _in_pieces(answer.content, status, _kept(answer.headers, _returns))

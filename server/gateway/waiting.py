@@ -13,24 +13,18 @@ ASKS_FOR_WORK = "/v1/fleet/pull-messages"
 
 
 class Waiting:
-    """Where nodes wait; one look at the bell serves all of them."""
+    """Where nodes wait."""
 
     def __init__(self, bells: Bells, *, hold_seconds: float) -> None:
         self._bells = bells
         self._hold_seconds = hold_seconds
-        self._seen = (0.0, 0)
-        """When the bell was last looked at, and how it stood."""
 
-    def stand(self) -> int:
-        """How the bell stands, to be noted before the SuperLink is asked."""
-        looked, stands = self._seen
-        if time.monotonic() - looked > LOOK_SECONDS / 2:
-            stands = self._bells.rung(QUESTIONS)
-            self._seen = (time.monotonic(), stands)
-        return stands
+    def stand(self, site: str) -> int:
+        """How a hospital's bell stands, to be noted before the SuperLink is asked."""
+        return self._bells.rung(QUESTIONS + site)
 
-    async def until_it_rings(self, stood: int) -> None:
+    async def until_it_rings(self, site: str, stood: int) -> None:
         """Return once the bell stands otherwise, or when the time is up."""
         end = time.monotonic() + self._hold_seconds
-        while self.stand() == stood and time.monotonic() < end:
+        while self.stand(site) == stood and time.monotonic() < end:
             await asyncio.sleep(LOOK_SECONDS)

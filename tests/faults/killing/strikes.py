@@ -7,7 +7,6 @@ it has happened.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -18,7 +17,6 @@ from typing import NoReturn
 
 KILLS_VARIABLE, SIDE_VARIABLE = "FEDCXR_TEST_KILLS", "FEDCXR_TEST_SIDE"
 PLAN = "plan.json"
-SET_PARENT_DEATH_SIGNAL = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,8 +84,11 @@ def strike_at(point: str) -> None:
 
 
 def kill_side(side: str) -> None:
-    """Stop every process of a side before any of them can notice, then kill all of them, this one last."""
-    _outlive_parent()
+    """Stop every process of a side before any of them can notice, then kill all of them."""
+    is_own = os.environ.get(SIDE_VARIABLE) == side
+    if is_own and os.fork():
+        while True:  # the copy kills this process too; it has none of the threads that would end with their parent
+            time.sleep(1)
     stopped: set[int] = set()
     while found := {pid for pid in processes_of(side) if pid != os.getpid()} - stopped:
         _signal_all(found, signal.SIGSTOP)
@@ -95,7 +96,7 @@ def kill_side(side: str) -> None:
     _signal_all(stopped, signal.SIGKILL)
     while left := {pid for pid in processes_of(side) if pid != os.getpid()}:
         _signal_all(left, signal.SIGKILL)  # born meanwhile, or missed
-    if os.environ.get(SIDE_VARIABLE) == side:
+    if is_own:
         _end()
 
 
@@ -109,11 +110,6 @@ def processes_of(side: str, *, prefix: bool = False) -> set[int]:
                 if wanted in (folder / "environ").read_bytes():
                     found.add(int(folder.name))
     return found
-
-
-def _outlive_parent() -> None:
-    """Take back that the system kills this process with its parent: it has others to kill yet."""
-    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, 0)
 
 
 def _signal_all(pids: set[int], number: int) -> None:
