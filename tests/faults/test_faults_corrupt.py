@@ -10,6 +10,7 @@ from client.config import load_site
 from client.evidence.check import check
 from client.evidence.receipts import kept_receipts
 from federation.lineage import verify_model
+from federation.protocol import SPOKEN
 from server.enrolment.authority import study_authority
 from server.export import model_path
 from tests.faults.federation_under_test import (
@@ -56,7 +57,7 @@ OTHERS = {
     "norm": ("not-finite", "NaN or infinity"),
     "truncated-inside": ("unreadable", "change.content"),
     "garbage": ("unreadable", "header"),
-    "protocol": ("protocol", "speaks protocol 6"),
+    "protocol": ("protocol", f"speaks protocol {SPOKEN + 1}, this side speaks {SPOKEN}"),
     "leaves-nothing": ("no-answer", "shards of its change did not come"),
     "leaves-some": ("no-answer", "shards of its change did not come"),
     "flipped-beside": ("blocked", "is damaged on this hospital's disk"),
