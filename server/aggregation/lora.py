@@ -17,7 +17,7 @@ joint        mean of A and mean of B (FedIT, Zhang et al. 2023,                 
 ===========  =============================================================================  ========================
 
 The last three are `server.aggregation.combine` on the factors that train. Everything here holds one layer of all
-hospitals at a time, in float64 and in the order of the hospitals' names.
+hospitals at a time, and the next one while that is computed, in float64 and in the order of the hospitals' names.
 """
 
 import math
