@@ -13,16 +13,19 @@ function kept() {
   try {
     const found = JSON.parse(localStorage.getItem(place));
     if (found && Array.isArray(found.answers) && found.answers.length <= turns.length) return found;
-  } catch { /* No storage, or not what this page wrote: begin at the beginning; keep() will say if it cannot save. */ }
+  } catch { /* No storage, or not what this page wrote: begin at the beginning; save() will say if it cannot. */ }
   return { begun: 0, answers: [], draft: {} };
 }
 
 function keep() {
+  save(place, JSON.stringify(state));
+}
+
+function save(key, text) {
   let saved = false;
   try {
-    const text = JSON.stringify(state);
-    localStorage.setItem(place, text);
-    saved = localStorage.getItem(place) === text;
+    localStorage.setItem(key, text);
+    saved = localStorage.getItem(key) === text;
   } catch { /* Said below. */ }
   document.getElementById("not-saved").hidden = saved;
 }
@@ -103,11 +106,12 @@ form.addEventListener("input", remember);
 for (const button of document.querySelectorAll("button.begin")) button.addEventListener("click", begin);
 for (const button of document.querySelectorAll("button.download")) button.addEventListener("click", download);
 document.addEventListener("keydown", press);
-// The same page in a second window: both follow what was confirmed last.
+// The same page in a second window, or loaded again before the browser has told it all: it follows what was kept last.
 window.addEventListener("storage", (event) => {
   if (event.key !== place) return;
   state = kept();
   show();
 });
-keep();
+// Only whether saving works: what the last page kept may still be on its way, and must not be written over by a page that has not heard of it.
+save(`${place}:saves`, "yes");
 show();
