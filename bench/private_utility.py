@@ -30,7 +30,8 @@ from model.generate import open_network
 from model.tensor_file import copy_tensors
 from privacy.accounting.noise import noise_multiplier_for
 from server.export import adapter_path, export_models, model_path
-from server.rounds import Answered, Event, run_study
+from server.rounds import run_study
+from server.sites import Answered, Event
 from server.start import starting_weights
 from server.store import StudyStore
 from simulation.alone import build_network, fresh_weights, loss_on, train_alone

@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -80,26 +80,35 @@ class Memory:
 
     def _watch(self) -> None:
         while not self._over.wait(PAUSE_SECONDS * len(self.roots) / 4):  # looking takes time too
+            below = children()
             for name, pid in self.roots.items():
-                resident, proportional = tree_memory(pid)
+                resident, proportional = tree_memory(pid, below)
                 self.resident[name] = max(self.resident.get(name, 0), resident)
                 self.proportional[name] = max(self.proportional.get(name, 0), proportional)
 
 
-def tree_memory(pid: int) -> tuple[int, int]:
+def children() -> dict[int, list[int]]:
+    """Ids of the processes below each process of this machine, read once for all trees."""
+    below: dict[int, list[int]] = {}
+    for pid in psutil.pids():
+        try:
+            # id (name) state parent ...; a name may hold anything, parentheses too
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        below.setdefault(parent, []).append(pid)
+    return below
+
+
+def tree_memory(pid: int, below: Mapping[int, Sequence[int]]) -> tuple[int, int]:
     """Resident and proportional bytes of a process and everything below it."""
     resident = proportional = 0
-    try:
-        root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return 0, 0
-    for process in family:
-        try:
-            memory = process.memory_full_info()
-        except psutil.Error:
-            continue
-        resident, proportional = resident + memory.rss, proportional + memory.pss
+    with suppress(psutil.Error):  # it may have ended
+        memory = psutil.Process(pid).memory_full_info()
+        resident, proportional = memory.rss, memory.pss
+    for child in below.get(pid, ()):
+        more = tree_memory(child, below)
+        resident, proportional = resident + more[0], proportional + more[1]
     return resident, proportional
 
 

@@ -12,6 +12,7 @@ from client.config import SiteConfig
 from client.control.gate import gate_of
 from client.evidence.recording import change_leaves
 from client.kept import Finished
+from client.plans.gate import require_approved
 from client.private_round import allow, policy_of, private_round
 from federation.config import parse_study
 from federation.messages import Update
@@ -33,7 +34,8 @@ def let_leave(site: SiteConfig, finished: Finished, plan: str = "") -> None:
     Args:
         site: Whose it is.
         finished: As it lies on the disk.
-        plan: Digest of the plan that it leaves under; empty for none, or where it has its receipt already.
+        plan: Digest of the plan that it leaves under, which has to be approved still; empty for none, or where it has
+            its receipt already.
 
     Raises:
         NotTaken: the hospital takes no part now, its policy does not allow it, or another change of this round was
@@ -42,6 +44,8 @@ def let_leave(site: SiteConfig, finished: Finished, plan: str = "") -> None:
     """
     update, asked = finished.update, finished.asked
     gate_of(site).require_open(update.study_digest)
+    if plan:  # approved when the round began, perhaps hours ago
+        require_approved(site, update.study_digest)
     _, stage = parse_study(asked.study).stage_of(update.round_number)
     policy = policy_of(site)
     allow(policy, stage, base_digest=asked.base_digest)

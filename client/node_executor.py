@@ -61,6 +61,7 @@ def _tend_nursery(reading: int, state_path: Path) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries finished tasks
     for name in PRELOADED:
         importlib.import_module(name)
+    _make_checkers()
     with os.fdopen(reading) as lines:
         if not select.select([lines], [], [], LEISURE_SECONDS)[0]:
             importlib.import_module(PRELOADED_AT_LEISURE)
@@ -68,6 +69,16 @@ def _tend_nursery(reading: int, state_path: Path) -> None:
             if os.fork() == 0:
                 os.close(reading)
                 _end_with(partial(_run_task, Task(**json.loads(line)), state_path))
+
+
+def _make_checkers() -> None:
+    """What every task reads is a study and the hospital's profile."""
+    from client.config import SiteConfig  # noqa: PLC0415  loaded by then
+    from federation.config import StudyConfig  # noqa: PLC0415
+    from federation.strict_yaml import checker  # noqa: PLC0415
+
+    for schema in (SiteConfig, StudyConfig):
+        checker(schema)
 
 
 def _run_task(task: Task, state_path: Path) -> None:

@@ -13,6 +13,7 @@ from client.config import SiteConfig
 from client.control.gate import gate_of
 from client.control.interrupting import interruptible
 from client.control.quota import require_room
+from client.delivery import leave_at_once
 from client.device import best_device, require_gpus
 from client.evidence.recording import change_made, plan_of, round_asked, round_refused, signed
 from client.kept import Asked, Finished, KeptRounds, study_folder, write_finished
@@ -49,6 +50,8 @@ def answer(site: SiteConfig, instruction: Instruction) -> Answer:
             came_inside = len(instruction.weights.content or b"")  # where nothing can travel beside
             inside = max(task.study.transport.inline_bytes, came_inside)
             ready = finished.ready(min(inside, site.limits.upload_bytes_per_second or inside))
+            if ready.content is None and instruction.box is not None:
+                leave_at_once(site, instruction.box, finished, kept)
             return signed(site, ready, plan=plan_of(instruction))
     except CacheUnusable as err:  # a picture that turned out damaged when it was its turn
         refusal = not_usable(err).refusal

@@ -1,8 +1,9 @@
 """Bells: files whose times say that something may have come, so that nobody has to keep asking Flower for it.
 
 At the coordinator, the study's process rings when it has put a question down for a hospital; the gateway, which lets the
-hospital's node wait for its answer until then, hears it. The gateway rings when a hospital's node has brought something;
-the study's process hears it. At a hospital, the node rings when it has fetched a message; whatever starts tasks hears it.
+hospital's node wait for its answer until then, hears it. The gateway rings when a hospital's node has brought an answer
+and asks for work again; the study's process hears it. At a hospital, the node rings when it has fetched a message;
+whatever starts tasks hears it.
 A bell is a hint and nothing more: whoever waits also looks by itself now and then, whatever becomes of the files.
 """
 

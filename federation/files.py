@@ -21,9 +21,14 @@ class AlreadyRunning(RuntimeError):
 
 
 def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Replace a file in one step and wait until it is on the disk; its folder is made if missing."""
+    """Replace a file in one step and wait until it is on the disk; its folder is made if missing.
+
+    Drafts of the same file go that a killed process left: a write that was cut off is made once more by whoever follows.
+    """
     make_private_folder(path.parent)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    for left in _drafts_of_the_dead(path):
+        left.unlink(missing_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.")
     draft = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -35,6 +40,25 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _drafts_of_the_dead(path: Path) -> Iterator[Path]:
+    """Drafts of a file whose writers live no more; each has its writer's process id in its name."""
+    prefix = f".{path.name}."
+    for other in path.parent.iterdir():
+        if other.name.startswith(prefix):
+            writer, _, rest = other.name.removeprefix(prefix).partition(".")
+            if rest and writer.isdecimal() and not _is_alive(int(writer)):
+                yield other
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        with contextlib.suppress(PermissionError):  # somebody else's
+            os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def make_private_folder(path: Path) -> Path:

@@ -26,6 +26,19 @@ class Ticket:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BoxTicket:
+    """Leave to open a box for one change at the coordinator, and to leave the change there before it is asked for."""
+
+    link: str
+    """Path of the box at the coordinator, to which a dot and the first of the parcel's digest are added."""
+    token: str
+    expires: int
+    """Seconds since 1970, UTC."""
+    max_bytes: int
+    """Of the change."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
     """A cheaper way to some tensors, for a hospital that holds the ones before them: what is added to those."""
 
@@ -72,6 +85,8 @@ class Instruction:
     """What the hospital has to have approved before anything else is looked at; None is refused."""
     log_witness: LogWitness | None = None
     """The last that the coordinator saw of this hospital's log of evidence, signed; None before the first."""
+    box: BoxTicket | None = None
+    """Where a change of few bytes can be left at once; None: it is sent for once it is admitted."""
 
     @property
     def study_digest(self) -> str:

@@ -214,6 +214,12 @@ def parcel_of(file: TensorFile, *, shard_values: int = SHARD_VALUES) -> Parcel:
     )
 
 
+def packed_size(shapes: Shapes, encoding: Encoding, *, shard_values: int = SHARD_VALUES) -> int:
+    """Bytes of all shards of tensors of these shapes."""
+    plan = shard_plan(shapes, max_values=shard_values)
+    return sum(encoded_size(_num_values(pieces), encoding) for pieces in plan)
+
+
 def shards_in_file(parcel: Parcel, path: Path, *, start: int = 0) -> ReadShard:
     """Reads shards that lie one after the other in a file, from a position on."""
     starts = np.cumsum([start, *parcel.sizes]).tolist()

@@ -13,6 +13,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 Config = TypeVar("Config")
 
+_CHECKERS: dict[type, TypeAdapter[Any]] = {}
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 """For ``__pydantic_config__`` of every dataclass that is read from a file."""
 
@@ -94,10 +96,17 @@ def check_config(source: str, content: Any, schema: type[Config]) -> Config:  # 
         ConfigError: naming the source and every complaint, one a line.
     """
     try:
-        return TypeAdapter(schema).validate_python(content)
+        return checker(schema).validate_python(content)
     except ValidationError as err:
         problems = (f"  {_place(e['loc'])}: {e['msg']}" for e in err.errors())
         raise ConfigError("\n".join([f"{source} cannot be used:", *problems])) from err
+
+
+def checker(schema: type[Config]) -> TypeAdapter[Config]:
+    """What checks plain content; making it takes longer than using it, so a process makes each once."""
+    if schema not in _CHECKERS:
+        _CHECKERS[schema] = TypeAdapter(schema)
+    return _CHECKERS[schema]
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -11,7 +11,7 @@ from federation.messages import Answer, Instruction, Refusal, RefusalCode, Updat
 from federation.wire.header import ProtocolMismatch, Unreadable
 from federation.wire.rounds import pack_instruction, unpack_answer
 from server.mailbox import NOT_NOW, Mailbox, Node
-from server.rounds import Answered, Asked, Event, NotNow
+from server.sites import Answered, Asked, Event, NotNow
 
 NOT_NOW_SECONDS = 20.0
 """Within which a hospital that was put off says that it still takes no part."""
@@ -53,7 +53,8 @@ def conduct(talk: Conversation, address: Address) -> Iterator[Event]:
             if answer is not None:
                 yield _take(talk, online[site], answer)
         _note_time(talk, online)
-        mail.rest()
+        if not _is_over(talk):
+            mail.rest()
     yield from _unsettled(talk)
 
 

@@ -230,7 +230,7 @@ def status(state: State, as_json: Json = False) -> None:
     from server.endpoint import CoordinatorNotRunning, read_endpoint
     from server.progress import headline, part_line
     from server.status import study_status
-    from server.store import all_studies
+    from server.survey import survey
 
     if not state.is_dir():
         raise CoordinatorNotRunning(state)
@@ -239,14 +239,16 @@ def status(state: State, as_json: Json = False) -> None:
         lines = [f"coordinator: up on {endpoint.host}:{endpoint.port}"]
     except CoordinatorNotRunning:
         endpoint, lines = None, [f"coordinator: not running in {state}"]
-    studies = [study_status(store) for store in all_studies(state.resolve())]
+    studies, damaged = survey(state.resolve(), study_status)
     for each in studies:
         lines += [headline(each), *([f"  {each.reason}"] if each.reason else [])]
         lines += [f"  {part_line(part, time.time())}" for part in each.latest_parts]
+    lines += map(str, damaged)
     facts = {
         "up": endpoint is not None,
         "port": endpoint.port if endpoint else None,
         "studies": [asdict(each) for each in studies],
+        "damaged": {each.folder.name: str(each) for each in damaged},
     }
     emit(facts, "\n".join(lines), as_json=as_json)
     if endpoint is None:

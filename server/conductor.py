@@ -18,6 +18,7 @@ from pathlib import Path
 from server.errand import Messenger, Outcome
 from server.room import SPARE_BYTES, free_bytes
 from server.store import StudyStore
+from server.survey import DamagedStudy, open_study, study_folders
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Conductor:
     now: Callable[[], float] = time.monotonic
     _studies: dict[Path, _Watched] = field(default_factory=dict)
     _settled: set[Path] = field(default_factory=set)
+    _damaged: dict[Path, str] = field(default_factory=dict)
+    """What was said of studies that cannot be read, so that it is logged once; somebody may mend them any time."""
     _next_look: float = float("-inf")
 
     def tend(self) -> None:
@@ -71,20 +74,21 @@ class Conductor:
         if self.now() < self._next_look:
             return
         self._next_look = self.now() + LOOK_SECONDS
-        for path in sorted((self.state / "studies").glob("*/study.json")):
-            if path.parent not in self._settled:
-                self._look_safely(path.parent)
+        for folder in study_folders(self.state):
+            if folder not in self._settled:
+                self._look_safely(folder)
 
     def _look_safely(self, folder: Path) -> None:
         """A study that cannot be read or written, such as on a full disk, must not end the coordinator."""
         try:
             if folder not in self._studies:
-                self._studies[folder] = _Watched(store=StudyStore(folder))
-            study = self._studies[folder]
-        except (OSError, ValueError) as err:
-            logger.warning("study %s cannot be read: %s", folder.name, err)
-            self._settled.add(folder)
+                self._studies[folder] = _Watched(store=open_study(folder))
+        except DamagedStudy as err:
+            if self._damaged.get(folder) != str(err):
+                logger.warning("%s", err)
+            self._damaged[folder] = str(err)
             return
+        study = self._studies[folder]
         with _patience(study):
             self._look(study)
             study.complaint = ""

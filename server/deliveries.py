@@ -11,6 +11,7 @@ from federation.messages import Delivered, Delivery, DeliveryRequest, Refusal, R
 from federation.parcel import Parcel
 from federation.wire.deliveries import pack_delivery_request, unpack_delivery
 from federation.wire.header import ProtocolMismatch, Unreadable
+from server.blobs.names import own_box
 from server.blobs.store import BlobStore
 from server.collection import Came, Words
 from server.mailbox import NOT_NOW, Mailbox, Node
@@ -67,9 +68,14 @@ def box_prefix(digest: str, number: int) -> str:
     return f"up.{digest[:12]}.{number:05d}."
 
 
+def box_owner(digest: str, number: int, site: str) -> str:
+    """The name under which a hospital's boxes of a round stand."""
+    return f"{box_prefix(digest, number)}{site}"
+
+
 def box_name(digest: str, number: int, site: str, parcel: Parcel) -> str:
     """The name of the box for one update: another update has another."""
-    return f"{box_prefix(digest, number)}{site}.{parcel.digest[:16]}"
+    return own_box(box_owner(digest, number, site), parcel.digest)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -10,21 +10,25 @@ from flwr.serverapp import Grid
 from federation.bells import Bells
 from federation.config import StudyConfig, study_digest
 from federation.log_witness import SignedHead
-from federation.messages import Instruction, Shipment, Ticket, Update
-from federation.parcel import Parcel, ReadShard
+from federation.messages import BoxTicket, Instruction, Shipment, Ticket, Update
+from federation.parcel import Parcel, ReadShard, packed_size
 from federation.plan import SignedPlan
+from federation.schedule import trained_tensors
 from server.admission import inspect_signature
 from server.asking import Conversation, conduct
 from server.blobs.store import BlobStore
 from server.collection import Words
 from server.countersign import Countersign
-from server.deliveries import Boxes, box_name, box_prefix, gather
+from server.deliveries import Boxes, box_name, box_owner, box_prefix, gather
 from server.evidence.witnesses import Witnesses
 from server.mailbox import Mailbox, Node
-from server.rounds import LASTING, Answered, Asked, Event
+from server.room import needs_room_for_all
+from server.sites import LASTING, Answered, Asked, Event
 
 SECONDS_TO_SPARE = 60.0
 """That a ticket outlives the round's deadline."""
+AT_ONCE = 8
+"""Changes of up to so many times the bytes that a message may hold are left before they are asked for."""
 
 
 def nobody(_site: str) -> bytes | None:
@@ -132,6 +136,7 @@ class Hospitals:
             instruction,
             weights=weights,
             base=base,
+            box=self._box_ticket(instruction, node.site),
             site_number=self.number_site(node.site),
             receipt=self.countersign.receipt_for(node.site),
             witness_key=self.countersign.public_key,
@@ -182,6 +187,32 @@ class Hospitals:
         seconds = self.study.rounds.deadline_seconds + SECONDS_TO_SPARE
         shelf = self._shelf(parcel, number)
         return self._store.fetch_ticket(shelf, parcel, site=site, seconds=seconds)
+
+    def _box_ticket(self, instruction: Instruction, site: str) -> BoxTicket | None:
+        """Leave for a hospital to leave its change before it is asked for it, if it is of few bytes."""
+        num_bytes = self._bytes_at_once(instruction)
+        if self.blobs is None or not num_bytes:
+            return None
+        return self.blobs.box_ticket(
+            box_owner(study_digest(self.study), instruction.round_number, site),
+            site=site,
+            max_bytes=num_bytes,
+            seconds=self.study.rounds.deadline_seconds + SECONDS_TO_SPARE,
+        )
+
+    def _bytes_at_once(self, instruction: Instruction) -> int:
+        """Bytes of a change that hospitals may leave at once; 0 where it travels inside, or when it is sent for."""
+        study, shapes = self.study, instruction.weights.parcel.shapes
+        trained = trained_tensors(study, instruction.round_number, frozenset(shapes))
+        num_bytes = packed_size(
+            {name: shapes[name] for name in trained},
+            study.transport.upload,
+            shard_values=study.transport.shard_values,
+        )
+        _, stage = study.stage_of(instruction.round_number)
+        is_capped = self.max_scratch is not None and not needs_room_for_all(stage)
+        inside, at_once = study.transport.inline_bytes, AT_ONCE * study.transport.inline_bytes
+        return num_bytes if inside < num_bytes <= at_once and not is_capped else 0
 
     def _shelf(self, parcel: Parcel, number: int) -> str:
         return shelf_prefix(study_digest(self.study), number) + parcel.digest[:16]

@@ -22,7 +22,7 @@ MIN_PAUSE_SECONDS = 0.3
 MAX_PAUSE_SECONDS = 2.0
 PAUSE_SECONDS = 0.05
 """For each hospital that is waited for, where there are no bells."""
-SILENT_SECONDS = 5.0
+SILENT_SECONDS = 10.0
 """A hospital whose bell does not ring is looked at so often all the same."""
 ASK_AGAIN_SECONDS = 1800.0
 """A connected hospital that is silent this long is asked again."""

@@ -15,7 +15,7 @@ from server.enrolment.members import read_seen
 from server.enrolment.opening import opening_path
 from server.gateway.counters import read_access
 from server.status import StudyStatus, study_status
-from server.store import all_studies
+from server.survey import survey
 
 STATES = ("running", "waiting", "stopped", "withdrawn", "finished", "idle")
 RECENT_SECONDS = 120.0
@@ -39,7 +39,14 @@ class CoordinatorMetrics:
         own = {"authority": tls / "ca.crt", "server": tls / "server.crt"}
         members = (opening_path(self.state_path).parent / "certificates").glob("*.crt")
         yield certificate_metrics(own | {f"hospital {path.stem}": path for path in members})
-        yield from _studies([study_status(store) for store in all_studies(self.state_path)])
+        studies, damaged = survey(self.state_path, study_status)
+        yield from _studies(studies)
+        yield gauge(
+            "study_damaged",
+            "1 for a study that cannot be read and is in no other number; `coordinator status` says why.",
+            {(each.folder.name,): 1.0 for each in damaged},
+            ("study",),
+        )
         yield from _access(self.state_path)
         yield from _hospitals(self.state_path)
 

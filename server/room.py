@@ -9,6 +9,7 @@ from pathlib import Path
 from federation.stages import FullStage, LoraStage
 from model.tensor_file import VALUE_BYTES
 from model.tensors import Shapes, num_values
+from server.aggregation.combine import needs_all_shards
 from server.aggregation.outer import moment_names
 from server.state_folder import NO_ROOM
 
@@ -100,6 +101,11 @@ def room_for_round(
     if max_scratch is not None:
         changes = min(changes, max_scratch)
     return num_sets * weights_bytes + step_bytes + changes
+
+
+def needs_room_for_all(stage: FullStage | LoraStage) -> bool:
+    """Whether the stage's rules look at whole changes, so that a cap on scratch cannot hold."""
+    return needs_all_shards(stage.combine) or isinstance(stage, LoraStage)
 
 
 def _gigabytes(count: int) -> str:

@@ -1,102 +1,34 @@
-"""The federation, as a loop. Flower, and how bytes travel, are behind ``Sites``."""
+"""The federation, as a loop: from a committed round to the next, asking hospitals through ``Sites``."""
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
-from federation.config import StudyConfig, study_json
+from federation.config import StudyConfig
 from federation.encoding import encoded_size
-from federation.messages import Answer, Instruction, Refusal, Shipment, Step, Update
-from federation.parcel import Parcel
+from federation.messages import Update
 from federation.schedule import trained_tensors
-from federation.shipment import shipment_of
-from federation.stages import FullStage, LoraStage
 from model.arrays import digest_arrays, digest_of_shards, shard_digests
-from model.tensor_file import TensorFile
 from model.tensors import Tensors, num_values
-from server.aggregation.combine import needs_all_shards
 from server.aggregation.shares import QuorumNotMet, site_shares
 from server.cohort import outliers
-from server.collection import Collection, Source, Spoilt
+from server.collection import Collection, Spoilt
+from server.instructing import instruct
 from server.next_round import keeps_step, next_round
 from server.offers import Offer, delivered, put_off, refused, settle, take
 from server.records import Part, Reached
-from server.room import file_bytes, room_for_round, within_room
-from server.round_files import STEP
+from server.room import file_bytes, needs_room_for_all, room_for_round, within_room
+from server.sites import LASTING, Asked, NotNow, Sites
 from server.start import INITIAL_DIGEST
 from server.state import GlobalState
 from server.store import StudyStore
 
 logger = logging.getLogger(__name__)
 
-LASTING = 0
-"""Number of no round: what is published under it stays for the study."""
-EVERYTHING_INSIDE = 2**62
-"""Bytes that a message may hold where nothing can travel beside it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """The instruction has gone to a site."""
-
-    site: str
-    bytes_down: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NotNow:
-    """A site takes no part yet; it is asked again."""
-
-    site: str
-    refusal: Refusal
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answered:
-    """A site's part in the round is settled."""
-
-    site: str
-    answer: Answer
-    bytes_down: int = 0
-    """What it fetched beside messages."""
-
-
-Event = Asked | NotNow | Answered
 Start = Callable[[StudyConfig, int, Tensors | None, Path], Tensors]
 """(study, stage index, weights of the stage before, a path for new ones) -> weights that the stage starts from."""
-
-
-class Sites(Source, Protocol):
-    """Every hospital of the study."""
-
-    @property
-    def carries_shards(self) -> bool:
-        """Whether tensors can travel beside messages."""
-        ...
-
-    @property
-    def max_scratch(self) -> int | None:
-        """Bytes that hospitals' changes may take here at a time; None: as many as they have."""
-        ...
-
-    def publish(self, parcel: Parcel, path: Path, start: int, *, number: int) -> None:
-        """Let hospitals fetch shards that lie in a file from a position on, until a round is over; 0: for good."""
-        ...
-
-    def ask(self, instruction: Instruction, num_admitted: Callable[[], int]) -> Iterator[Event]:
-        """Send one instruction to every hospital; yield what happens, in the order it happens."""
-        ...
-
-    def num_left(self, site: str, *, number: int) -> int | None:
-        """Bytes that a hospital left beside messages in a round; None if nobody here knows."""
-        ...
-
-    def forget(self, number: int) -> None:
-        """Free the room of everything that travelled in a round, or for good under ``LASTING``."""
-        ...
 
 
 def run_study(store: StudyStore, sites: Sites, start: Start) -> GlobalState:
@@ -173,11 +105,6 @@ def room_needed(study: StudyConfig, state: GlobalState, max_scratch: int | None)
     )
 
 
-def needs_room_for_all(stage: FullStage | LoraStage) -> bool:
-    """Whether the stage's rules look at whole changes, so that a cap on scratch cannot hold."""
-    return needs_all_shards(stage.combine) or isinstance(stage, LoraStage)
-
-
 def _try_round(store: StudyStore, state: GlobalState, sites: Sites) -> GlobalState:
     rules, number = store.study.rounds, state.round_number + 1
     num_admitted = 0
@@ -235,46 +162,6 @@ def collect(
         store.record(refused(parts[site], refusal))
         del offers[site]
     return offers
-
-
-def instruct(store: StudyStore, state: GlobalState, sites: Sites) -> Instruction:
-    """What every hospital is asked; tensors that are too large for a message can be fetched."""
-    number = state.round_number + 1
-    weights = ship(store, sites, state.weights, state.digest, shards=state.shards, number=number)
-    if state.step is not None and weights.content is None:
-        folder = store.round_path(state.round_number)
-        sites.publish(state.step.parcel, folder / STEP, 0, number=number)
-        step = Step(from_digest=state.step.from_digest, parcel=state.step.parcel)
-        weights = replace(weights, step=step)
-    return Instruction(
-        study=study_json(store.study),
-        round_number=number,
-        weights=weights,
-        base=None
-        if state.base is None
-        else ship(store, sites, state.base, state.base_digest, number=LASTING),
-    )
-
-
-def ship(
-    store: StudyStore,
-    sites: Sites,
-    tensors: Tensors,
-    digest: str,
-    *,
-    shards: tuple[str, ...] = (),
-    number: int,
-) -> Shipment:
-    """Tensors that lie in a file, inside the message or to be fetched."""
-    if not isinstance(tensors, TensorFile):
-        raise TypeError("only what lies in a file can be sent")
-    transport = store.study.transport
-    if not sites.carries_shards:
-        transport = replace(transport, inline_bytes=EVERYTHING_INSIDE)
-    shipment = shipment_of(tensors, transport, digest=digest, shards=shards)
-    if shipment.content is None:
-        sites.publish(shipment.parcel, tensors.path, tensors.data_start, number=number)
-    return shipment
 
 
 def combine(

@@ -4,17 +4,14 @@ A round is committed by writing its tensors into a folder of its own, renaming t
 inserting one row. Killed at any instant, the study continues from the last row, with the same bits.
 """
 
-import shutil
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 from federation.config import StudyConfig, parse_study, study_digest, study_json
-from federation.files import hold_lock, is_locked, sync_folder, write_file
+from federation.files import hold_lock, is_locked, write_file
 from model.arrays import (
     Arrays,
     WrongModelFile,
@@ -28,22 +25,16 @@ from model.tensors import Tensors
 from privacy.ledger.chain import Head
 from server.records import Part, Reached, RoundRecord, Witnessed
 from server.round_files import open_files, read_step, round_digest
+from server.round_folders import (
+    open_part,
+    remove_old,
+    remove_unsettled,
+    round_folder,
+    settle_part,
+)
 from server.state import GlobalState
+from server.study_database import execute, execute_all, make_tables, query
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS rounds (
-  number INTEGER PRIMARY KEY, stage INTEGER NOT NULL, digest TEXT NOT NULL, base_digest TEXT NOT NULL,
-  loss REAL, held_out_loss REAL, num_sites INTEGER NOT NULL, seconds REAL NOT NULL, committed REAL NOT NULL,
-  gap REAL);
-CREATE TABLE IF NOT EXISTS parts (
-  number INTEGER NOT NULL, site TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, code TEXT NOT NULL,
-  reason TEXT NOT NULL, loss REAL, held_out_loss REAL, seconds REAL, norm REAL, num_records INTEGER, num_files INTEGER,
-  bytes_down INTEGER NOT NULL, bytes_up INTEGER NOT NULL, time REAL NOT NULL, PRIMARY KEY (number, site));
-CREATE TABLE IF NOT EXISTS sites (name TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS ledgers (
-  site TEXT PRIMARY KEY, count INTEGER NOT NULL, digest TEXT NOT NULL, round INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
 START = "start.safetensors"
 
 
@@ -70,8 +61,7 @@ class StudyStore:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("rounds", "scratch"):
             (folder / name).mkdir(exist_ok=True)
-        with closing(_connect(folder)) as connection:
-            connection.executescript(SCHEMA)
+        make_tables(folder)
         write_file(folder / "study.json", study_json(study).encode())  # last: makes it a study
         return cls(folder)
 
@@ -102,25 +92,19 @@ class StudyStore:
 
     def open_round(self, number: int) -> Path:
         """An empty folder for the tensors of a round that is not committed yet."""
-        folder = self.round_path(number).with_suffix(".part")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
+        return open_part(self.round_path(number))
 
     def commit(self, reached: Reached, parts: Sequence[Part], *, seconds: float) -> None:
         """Make the round in the open folder durable: tensors first, then the row that makes it count."""
-        target, number = self.round_path(reached.number), reached.number
-        shutil.rmtree(target, ignore_errors=True)
-        sync_folder(target.with_suffix(".part"))
-        target.with_suffix(".part").rename(target)
-        sync_folder(target.parent)
+        number = reached.number
+        settle_part(self.round_path(number))
         stage, _ = self.study.stage_of(number)
         row = (
             *(number, stage, round_digest(reached.digests), reached.base_digest),
             *(_mean([p.loss for p in parts]), _mean([p.held_out_loss for p in parts])),
             *(len(parts), seconds, time.time(), reached.gap),
         )
-        self._execute("INSERT INTO rounds VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+        execute(self.folder, "INSERT INTO rounds VALUES (?,?,?,?,?,?,?,?,?,?)", row)
         self._forget_old_rounds(number)
 
     def state_of(self, reached: Reached) -> GlobalState:
@@ -132,9 +116,7 @@ class StudyStore:
         """Free the room of everything that is not committed, and of what a commit that was cut short left."""
         rounds = self.rounds()
         last = rounds[-1].number if rounds else 0
-        for folder in (self.folder / "rounds").iterdir():
-            if folder.suffix == ".part" or int(folder.name) > last:
-                shutil.rmtree(folder, ignore_errors=True)
+        remove_unsettled(self.folder / "rounds", last)
         if last:
             self._forget_old_rounds(last)
         for path in self.folder.glob(".*.partial"):
@@ -185,45 +167,48 @@ class StudyStore:
 
     def forget_parts(self, number: int) -> None:
         """Begin an attempt at a round with no hospital's part in it."""
-        self._execute("DELETE FROM parts WHERE number = ?", (number,))
+        execute(self.folder, "DELETE FROM parts WHERE number = ?", (number,))
 
     def record(self, *parts: Part) -> None:
         """Remember where hospitals stand in a round, all at once."""
         rows = [{**asdict(part), "time": time.time()} for part in parts]
         names = [field.name for field in fields(Part)]
         statement = f"INSERT OR REPLACE INTO parts ({','.join(names)}) VALUES ({','.join(f':{name}' for name in names)})"  # noqa: S608  field names
-        with closing(_connect(self.folder)) as connection, connection:
-            connection.executemany(statement, rows)
+        execute_all(self.folder, statement, rows)
 
     def rounds(self) -> list[RoundRecord]:
         """Every committed round, in order."""
-        return [RoundRecord(**row) for row in self._query("SELECT * FROM rounds ORDER BY number")]
+        return [
+            RoundRecord(**row) for row in query(self.folder, "SELECT * FROM rounds ORDER BY number")
+        ]
 
     def parts(self) -> list[Part]:
         """Every hospital's part in every round, in order of round and site."""
-        return [Part(**row) for row in self._query("SELECT * FROM parts ORDER BY number, site")]
+        return [
+            Part(**row) for row in query(self.folder, "SELECT * FROM parts ORDER BY number, site")
+        ]
 
     def number_site(self, site: str) -> int | None:
         """What stands for a hospital in conditions, given at first sight; None once all numbers are given."""
         numbers = self.site_numbers()
         if site not in numbers and len(numbers) < NUM_SITES:
             numbers[site] = len(numbers) + 1
-            self._execute("INSERT INTO sites VALUES (?,?)", (site, numbers[site]))
+            execute(self.folder, "INSERT INTO sites VALUES (?,?)", (site, numbers[site]))
         return numbers.get(site)
 
     def site_numbers(self) -> dict[str, int]:
         """Every hospital's number, in the order in which they were given."""
-        rows = self._query("SELECT name, number FROM sites ORDER BY number")
+        rows = query(self.folder, "SELECT name, number FROM sites ORDER BY number")
         return {str(row["name"]): int(row["number"]) for row in rows}
 
     def witness(self, site: str, head: Head, round_number: int) -> None:
         """Remember how far a hospital's ledger went when its update came."""
         row = (site, head.count, head.digest, round_number)
-        self._execute("INSERT OR REPLACE INTO ledgers VALUES (?,?,?,?)", row)
+        execute(self.folder, "INSERT OR REPLACE INTO ledgers VALUES (?,?,?,?)", row)
 
     def witnessed(self, site: str) -> Witnessed | None:
         """The last head of a hospital's ledger that was seen here."""
-        rows = self._query("SELECT * FROM ledgers WHERE site = ?", (site,))
+        rows = query(self.folder, "SELECT * FROM ledgers WHERE site = ?", (site,))
         if not rows:
             return None
         head = Head(count=int(rows[0]["count"]), digest=str(rows[0]["digest"]))
@@ -231,11 +216,11 @@ class StudyStore:
 
     def set_fact(self, name: str, value: str) -> None:
         """Remember one named fact about the study, such as why it stopped."""
-        self._execute("INSERT OR REPLACE INTO facts VALUES (?,?)", (name, value))
+        execute(self.folder, "INSERT OR REPLACE INTO facts VALUES (?,?)", (name, value))
 
     def fact(self, name: str) -> str:
         """A named fact, or an empty string."""
-        rows = self._query("SELECT value FROM facts WHERE name = ?", (name,))
+        rows = query(self.folder, "SELECT value FROM facts WHERE name = ?", (name,))
         return str(rows[0]["value"]) if rows else ""
 
     def _load_round(self, record: RoundRecord) -> GlobalState:
@@ -275,22 +260,12 @@ class StudyStore:
 
     def round_path(self, number: int) -> Path:
         """Where a committed round's files lie."""
-        return self.folder / "rounds" / f"{number:05d}"
-
-    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
-        with closing(_connect(self.folder)) as connection, connection:
-            connection.execute(statement, values)
-
-    def _query(self, statement: str, values: tuple[object, ...] = ()) -> list[dict[str, Any]]:
-        with closing(_connect(self.folder)) as connection:
-            return [dict(row) for row in connection.execute(statement, values)]
+        return round_folder(self.folder / "rounds", number)
 
     def _forget_old_rounds(self, current: int) -> None:
         """Keep the last two rounds and the end of every stage."""
         ends = {self.study.first_round_of(index + 1) - 1 for index in range(len(self.study.stages))}
-        for folder in (self.folder / "rounds").glob("[0-9]" * 5):
-            if int(folder.name) < current - 1 and int(folder.name) not in ends:
-                shutil.rmtree(folder)
+        remove_old(self.folder / "rounds", current, ends)
         for index in range(self.study.stage_of(current)[0] + 1):
             self.stage_start_path(index).unlink(missing_ok=True)
 
@@ -307,22 +282,6 @@ def find_study(state_path: Path, digest: str) -> StudyStore:
         if study_digest(store.study) == digest:
             return store
     raise FileNotFoundError(f"no study {digest[:12]} under {state_path}")
-
-
-def all_studies(state_path: Path) -> list[StudyStore]:
-    """Every study this coordinator knows, in order of name."""
-    return [
-        StudyStore(path.parent) for path in sorted((state_path / "studies").glob("*/study.json"))
-    ]
-
-
-def _connect(folder: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(folder / "study.db", timeout=30)
-    connection.row_factory = sqlite3.Row
-    # Of all modes the one that needs no room on a full disk: neither to read, nor to say why the study waits.
-    connection.execute("PRAGMA journal_mode = PERSIST")
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
 
 
 def _mean(values: list[float | None]) -> float | None:

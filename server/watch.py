@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from federation.config import StudyConfig, load_study
+from federation.config import StudyConfig, load_study, study_digest
 from federation.exit_codes import ExitCode
-from server.store import StudyStore, all_studies
+from server.store import StudyStore, study_folder
+from server.survey import DamagedStudy, answering, survey
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 90.0
@@ -91,16 +92,30 @@ def study_named(state_path: Path, name: str) -> StudyStore:
     Raises:
         UnknownStudy: if there is none, or more than one.
         ConfigError: if it is a file that is no study.
+        DamagedStudy: if it is meant, and cannot be read.
     """
-    stores = all_studies(state_path)
+    stores, damaged = survey(state_path, answering)
+    found: list[StudyStore | DamagedStudy]
     if name.endswith((".yaml", ".yml")):
         plan = load_study(Path(name))
-        found = [store for store in stores if store.study == plan]
+        folder = study_folder(state_path, study_digest(plan), plan.name)
+        found = [each for each in stores if each.study == plan]
+        found += [each for each in damaged if each.folder == folder]
     else:
-        found = [store for store in stores if name in {store.study.name, store.folder.name}]
+        found = [each for each in stores if name in _names_of(each.folder)]
+        found += [each for each in damaged if name in _names_of(each.folder)]
     if len(found) != 1:
-        raise UnknownStudy(name, [store.folder.name for store in stores])
-    return found[0]
+        folders = [*(each.folder for each in stores), *(each.folder for each in damaged)]
+        raise UnknownStudy(name, sorted(folder.name for folder in folders))
+    (one,) = found
+    if isinstance(one, DamagedStudy):
+        raise one
+    return one
+
+
+def _names_of(folder: Path) -> set[str]:
+    """A study's folder is called by its name and the beginning of its digest."""
+    return {folder.name, folder.name.rpartition("-")[0]}
 
 
 def _raise_if_stopped(store: StudyStore) -> None:

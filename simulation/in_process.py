@@ -7,7 +7,7 @@ from typing import NoReturn
 from federation.messages import Instruction
 from federation.parcel import Parcel, ReadShard
 from server.collection import Words
-from server.rounds import Event
+from server.sites import Event
 
 Ask = Callable[[Instruction], Iterator[Event]]
 """Have every hospital answer an instruction; what happens, in the order it happens."""

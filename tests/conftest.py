@@ -20,7 +20,10 @@ from federation.config import ModelChoice, RoundRules, StudyConfig
 from federation.stages import FullStage, LoraStage
 from model.arrays import Arrays, digest_arrays
 from model.conditioning import FINDINGS, Metadata, Schema
+from tests.fixtures.asking_clock import clock  # noqa: F401
+from tests.fixtures.flower_task import inside_a_flower_task, outlives_its_parent  # noqa: F401
 from tests.fixtures.gateway import gateway, gateway_of_module  # noqa: F401
+from tests.fixtures.populations import caches, small_crowd  # noqa: F401
 from tests.fixtures.radiographs import chest, radiograph_of, saved  # noqa: F401
 from tests.fixtures.simulation import (  # noqa: F401
     federate_in_process,

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import yaml
 from flwr.app import Context, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import SITES_VARIABLE, app
 from client.config import SiteConfig
@@ -36,16 +35,10 @@ from federation.wire.rounds import pack_instruction, unpack_answer
 from model.arrays import Arrays
 from model.conditioning import FINDINGS
 
+pytestmark = pytest.mark.usefixtures("inside_a_flower_task", "outlives_its_parent")
+
 PATIENT = "DOE^JANE 19570312"
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1e-3)
-
-
-@pytest.fixture(autouse=True)
-def inside_a_flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flower stamps messages with the identity of the running task; the test outlives its parent."""
-    for field in ("_run_id", "_node_id", "_task_id"):
-        monkeypatch.setattr(TaskIdentity, field, 1)
-    monkeypatch.setattr("client.app.die_with_parent", lambda: None)
 
 
 @pytest.fixture

@@ -36,40 +36,22 @@ from federation.config import Transport
 from federation.messages import Update
 from federation.node_keys import NodeKey, make_node_key
 from model.adapter import initial_adapter
-from model.arrays import Arrays, digest_arrays
+from model.arrays import digest_arrays
 from model.checkpoint import network_arrays
 from model.conditioning import FINDINGS, Metadata, Schema
-from model.config import AdapterConfig, ModelConfig
-from model.flow import Draws, flow_loss
-from model.folder import save_model
+from model.config import AdapterConfig
 from model.initial import initial_network
-from model.manifest import Manifest
 from model.tensors import as_tensors
-from model.transformer import RectifiedFlowTransformer
 from privacy.accounting.phase import Phase
 from privacy.audit.canaries import Plan
-from privacy.audit.membership import NOISE_LEVELS
 from privacy.ledger.ledger import open_ledger, round_key
 from simulation.phantom import Phantom
 from simulation.style import STYLES
+from tests.toys.audited import CONFIG, IMAGES, NUM_PATIENTS, SIDE, STUDY, saved, train
 
-SIDE, NUM_PATIENTS, IMAGES = 16, 12, 2
 STEPS_OF_BASE, STEPS_BY_HEART = 100, 250
-STUDY = "a" * 64
 SHORT = Plan(num_steps=2, side=8, num_layers=2)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-CONFIG = ModelConfig(
-    size="tiny",
-    image_size=SIDE,
-    patch_size=8,
-    dim=64,
-    depth=1,
-    head_dim=32,
-    hidden_dim=128,
-    bottleneck_dim=32,
-    num_registers=1,
-    context_start=0,
-)
 DELTA = 1e-3
 LOSS = 0.123456789
 """That a kept update has, and that no report may show."""
@@ -146,28 +128,6 @@ def site(
     return site
 
 
-def saved(folder: Path, arrays: Arrays, **choices: Any) -> Path:  # noqa: ANN401
-    """A model folder."""
-    manifest = Manifest(
-        **{
-            "model": CONFIG,
-            "findings": FINDINGS,
-            "kind": "full",
-            "adapter": None,
-            "study_name": "toy",
-            "study_digest": STUDY,
-            "rounds": 3,
-            "sites": ("a",),
-            "parent_digest": None,
-            "weights_digest": digest_arrays(arrays),
-            "site_numbers": {"a": 1},
-            **choices,
-        }
-    )
-    save_model(folder, arrays, manifest)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def models(
     tmp_path_factory: pytest.TempPathFactory, pictures: Tensor, rows: np.ndarray
@@ -182,22 +142,6 @@ def models(
     train(network, pictures[: NUM_PATIENTS * IMAGES], rows, num_steps=STEPS_BY_HEART)
     known = saved(folder / "known", network_arrays(network), parent_digest=digest_arrays(arrays))
     return {"fresh": fresh, "base": base, "known": known}
-
-
-def train(
-    network: RectifiedFlowTransformer, image: Tensor, rows: np.ndarray, *, num_steps: int
-) -> None:
-    """Plain training on a few radiographs, again and again."""
-    condition = torch.from_numpy(rows[: len(image)])
-    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(num_steps):
-        chosen = torch.randint(len(NOISE_LEVELS), (len(image), 1), generator=generator)
-        noise = torch.randn(len(image), 1, 1, SIDE, SIDE, generator=generator)
-        draws = Draws(t=torch.tensor(NOISE_LEVELS)[chosen], noise=noise)
-        optimizer.zero_grad()
-        torch.autograd.backward(flow_loss(network, image, condition, draws).mean())
-        optimizer.step()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from client.config import SiteConfig, load_site
 from client.console.run import PASSWORD_NAME
 from client.console.views import look
 from client.control.orders import read_orders
-from client.evidence.log import Event, entries, log_path
+from client.evidence.log import Event, Facts, entries, log_path, note
 from client.evidence.receipts import kept_receipts
 from client.plans.gate import arrive
 from client.plans.store import approvals
@@ -190,6 +190,15 @@ def test_receipts_are_shown_to_the_byte_and_a_changed_one_is_noticed(
     first.path.write_text(first.path.read_text().replace('"norm":0.83', '"norm":0.13'))
     assert "The record is not sound." in visitor.read("/left").text
     assert "The record of what left is not sound" in visitor.read("/").text
+
+
+def test_what_left_tells_who_answers_for_what_the_log_lost(visitor: Visitor, profile: Path) -> None:
+    facts: Facts = {"head": "ab" * 32, "entries": 9, "kept": 4, "reason": "<b>a disk died</b>"}
+    note(load_site(profile).state_path, Event.LOSS_ACCEPTED, actor=OFFICER, facts=facts)
+    page = visitor.read("/left").text
+    assert "entries 5 to 9" in page
+    assert OFFICER in page
+    assert "&lt;b&gt;a disk died" in page
 
 
 def test_a_log_that_was_changed_hides_no_page(visitor: Visitor, profile: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import app
 from client.config import SiteConfig
@@ -253,15 +252,12 @@ def test_a_policy_that_was_changed_since_stops_what_it_does_not_allow_any_more(
 
 
 @pytest.fixture
-def inside_a_flower_task(site: SiteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flower stamps messages with the running task; the profile is in memory."""
-    for field in ("_run_id", "_node_id", "_task_id"):
-        monkeypatch.setattr(TaskIdentity, field, 1)
-    monkeypatch.setattr("client.app.die_with_parent", lambda: None)
+def profile_in_memory(site: SiteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program reads no file for it."""
     monkeypatch.setattr("client.app.load_site", lambda _: site)
 
 
-@pytest.mark.usefixtures("inside_a_flower_task")
+@pytest.mark.usefixtures("inside_a_flower_task", "outlives_its_parent", "profile_in_memory")
 def test_a_delivery_is_asked_for_and_answered_through_flower(
     site: SiteConfig,
     asked: Instruction,

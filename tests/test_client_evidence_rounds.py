@@ -10,6 +10,8 @@ from client.evidence import log
 from client.evidence.check import check
 from client.evidence.log import Event, log_path
 from client.evidence.receipts import kept_receipts
+from client.plans.approving import approve
+from client.plans.gate import arrive
 from client.rounds import answer
 from federation.config import StudyConfig, study_json
 from federation.messages import Instruction, Refusal, RefusalCode, Update
@@ -48,6 +50,9 @@ def asked(
 
 @pytest.fixture
 def update(site: SiteConfig, asked: Instruction) -> Update:
+    assert asked.plan is not None
+    arrive(site, asked.plan)
+    approve(site, asked.plan.digest, name="Dr Example")
     found = answer(site, asked)
     assert isinstance(found, Update)
     return found
@@ -61,8 +66,11 @@ def test_a_round_is_on_record_from_the_question_to_the_receipt(
     site: SiteConfig, asked: Instruction, update: Update
 ) -> None:
     assert asked.plan is not None
-    assert events(site) == ["policy-changed", "round-asked", "change-made", "change-left"]
-    assert {entry.plan for entry in log.entries(site.state_path)[1:]} == {asked.plan.digest}
+    assert events(site) == [
+        *("plan-arrived", "plan-approved"),
+        *("policy-changed", "round-asked", "change-made", "change-left"),
+    ]
+    assert {entry.plan for entry in log.entries(site.state_path)[3:]} == {asked.plan.digest}
     (kept,) = kept_receipts(site.state_path)
     said = kept.receipt
     assert (said.study_digest, said.round_number) == (update.study_digest, 1)

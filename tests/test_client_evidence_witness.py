@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 from flwr.app import Context, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import app
 from client.config import SiteConfig
@@ -27,16 +26,10 @@ from model.arrays import Arrays
 from server.enrolment.authority import Authority, study_authority
 from server.evidence.witnesses import Witnesses
 
+pytestmark = pytest.mark.usefixtures("inside_a_flower_task", "outlives_its_parent")
+
 Typed = tuple[int, str, str]
 Fedcxr = Callable[..., Typed]
-
-
-@pytest.fixture(autouse=True)
-def inside_a_flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flower stamps messages with the identity of the running task; the test outlives its parent."""
-    for field in ("_run_id", "_node_id", "_task_id"):
-        monkeypatch.setattr(TaskIdentity, field, 1)
-    monkeypatch.setattr("client.app.die_with_parent", lambda: None)
 
 
 @pytest.fixture

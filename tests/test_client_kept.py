@@ -150,22 +150,16 @@ root, folder = sys.argv[1:]
 sys.path[:0] = [root, root + "/tests"]
 from client.kept import KeptRounds
 from test_client_kept import keep, tensors
-
-def mortal(function, lives):
-    def call(*args, **kwargs):
-        if next(lives) == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
+from tests.faults.mortal import dies_after, mortal
 
 def live_once(number):
     kept = KeptRounds(Path(folder, str(number)))
     keep(kept, 1, tensors(10))
     keep(kept, 2, tensors(20), received="old")
-    lives = itertools.count(number, -1)
-    os.fsync, os.replace = mortal(os.fsync, lives), mortal(os.replace, lives)
-    os.unlink, os.rmdir = mortal(os.unlink, lives), mortal(os.rmdir, lives)
-    Path.rename = mortal(Path.rename, lives)
+    instant = dies_after(number)
+    os.fsync, os.replace = mortal(os.fsync, instant), mortal(os.replace, instant)
+    os.unlink, os.rmdir = mortal(os.unlink, instant), mortal(os.rmdir, instant)
+    Path.rename = mortal(Path.rename, instant)
     keep(kept, 2, tensors(21), received="new")
     keep(kept, 3, tensors(30))
     os._exit(0)

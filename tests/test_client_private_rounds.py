@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,48 +15,39 @@ from numpy.typing import NDArray
 
 from client.config import SiteConfig
 from client.evidence.check import check, readable_ledger
-from client.leaving import WouldLeak, check_leaves
-from client.privacy_policy import load_policy
 from client.rounds import answer
 from client.statistics import answer_counts
 from federation.config import StudyConfig, study_json
-from federation.messages import CountsRequest, Instruction, Refusal, RefusalCode, SiteCounts, Update
-from federation.parcel import Parcel
-from federation.privacy_terms import PrivacyTerms
-from federation.shipment import inline_shipment, open_content, open_inline
-from federation.stages import FullStage, LocalTraining, LoraStage
-from federation.strict_yaml import dump_yaml
+from federation.messages import CountsRequest, Instruction, Refusal, RefusalCode, SiteCounts
+from federation.shipment import inline_shipment, open_inline
 from model.adapter import initial_adapter
 from model.arrays import Arrays, digest_arrays
 from model.conditioning import FINDINGS
 from model.tensor_file import TensorFile, copy_tensors
-from model.tensors import Piece, Shapes, Tensors
 from privacy.accounting.phase import Phase
-from privacy.ledger.chain import Head, read_chain
+from privacy.ledger.chain import read_chain
 from privacy.ledger.verification import read_statement
 from privacy.training.entropy import SystemEntropy
 from privacy.training.step import private_step
 from server.countersign import Countersign
-from server.rounds import Answered, Event, run_study
+from server.rounds import run_study
+from server.sites import Answered, Event
 from server.state import GlobalState
 from server.store import StudyStore
 from simulation.in_process import InProcess
+from tests.toys.answers import change_of, first_round, refused, trained
+from tests.toys.private_hospital import (
+    FULL,
+    LOCAL,
+    LORA,
+    TERMS,
+    ledger_path,
+    spent,
+    with_policy,
+)
 
 StudyOf = Callable[..., StudyConfig]
 MakeHospital = Callable[..., SiteConfig]
-TERMS = PrivacyTerms(noise_multiplier=2.0, sample_rate=0.5, max_grad_norm=0.1)
-LOCAL = LocalTraining(local_steps=2, batch_size=4, learning_rate=1e-3, privacy=TERMS)
-FULL = FullStage(kind="full", num_rounds=3, local=LOCAL)
-LORA = LoraStage(kind="lora", num_rounds=2, local=LOCAL, rank=2, alpha=2.0, rule="alternate")
-POLICY = {
-    "data_set": "radiology",
-    "max_epsilon": 50.0,
-    "delta": 1e-3,
-    "min_noise_multiplier": 1.0,
-    "max_sample_rate": 0.5,
-    "max_local_steps": 4,
-    "kinds": ["full", "lora"],
-}
 
 
 @pytest.fixture
@@ -72,43 +63,7 @@ def study(study_of: StudyOf) -> StudyConfig:
 
 @pytest.fixture
 def full(study: StudyConfig, random_weights: Arrays) -> Instruction:
-    return Instruction(
-        study=study_json(study), round_number=1, weights=inline_shipment(random_weights)
-    )
-
-
-def with_policy(site: SiteConfig, **changes: object) -> SiteConfig:
-    path = site.state_path.parent / "privacy.yaml"
-    path.write_text(dump_yaml(POLICY | changes))
-    return replace(site, privacy_path=path)
-
-
-def trained(site: SiteConfig, instruction: Instruction) -> Update:
-    found = answer(site, instruction)
-    assert isinstance(found, Update), found
-    return found
-
-
-def refused(site: SiteConfig, instruction: Instruction) -> Refusal:
-    found = answer(site, instruction)
-    assert isinstance(found, Refusal)
-    return found
-
-
-def change_of(update: Update) -> Arrays:
-    """The change as the coordinator reads it."""
-    return open_content(update.change, update.content or b"")
-
-
-def ledger_path(site: SiteConfig) -> Path:
-    assert site.privacy_path is not None
-    return load_policy(site.privacy_path).ledger_path
-
-
-def spent(site: SiteConfig) -> float:
-    book = read_statement(ledger_path(site)).book
-    assert book is not None
-    return book.spent
+    return first_round(study, random_weights)
 
 
 def test_what_leaves_is_the_change_and_constants_of_the_study(
@@ -425,73 +380,6 @@ def test_several_processes_are_refused_with_privacy(
 ) -> None:
     several = replace(hospital, training=replace(hospital.training, processes=2))
     assert "one process" in refused(several, full).reason
-
-
-class Unchecked(Tensors):
-    """Arrays of any kind."""
-
-    def __init__(self, arrays: Mapping[str, NDArray[np.floating]]) -> None:
-        self._arrays = arrays
-
-    @property
-    def shapes(self) -> Shapes:
-        """As the arrays have them."""
-        return {name: array.shape for name, array in self._arrays.items()}
-
-    def piece(self, piece: Piece) -> NDArray[np.float32]:
-        """Whatever the array holds."""
-        return np.ravel(self._arrays[piece.name])[piece.start : piece.stop]
-
-
-def parcel_of_two(name: str) -> Parcel:
-    return inline_shipment({name: np.zeros(2, np.float32)}).parcel
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"held_out_loss": 0.5},
-        {"loss": 0.5},
-        {"seconds": 1.0},
-        {"num_records": 3},
-        {"num_files": 3},
-        {"ledger": None},
-        {"change": parcel_of_two("patients")},
-    ],
-)
-def test_what_is_not_on_the_list_does_not_leave(more: dict[str, object]) -> None:
-    change = Unchecked({"w": np.zeros(2, np.float32)})
-    update = Update(
-        study_digest="s",
-        round_number=1,
-        received_digest="r",
-        change=parcel_of_two("w"),
-        norm=0.0,
-        num_steps=2,
-        loss=math.nan,
-        held_out_loss=math.nan,
-        seconds=0.0,
-        num_records=0,
-        num_files=0,
-        ledger=Head(count=1, digest="0" * 64),
-    )
-    check_leaves(update, change, FULL, frozenset({"w"}))
-    with pytest.raises(WouldLeak, match="nothing is sent"):
-        check_leaves(
-            replace(update, **more),  # type: ignore[arg-type]
-            change,
-            FULL,
-            frozenset({"w"}),
-        )
-    others: list[dict[str, NDArray[np.floating]]] = [
-        {"patients": np.zeros(2, np.float32)},
-        {"w": np.zeros(2, np.float64)},
-        {"w": np.zeros(3, np.float32)},
-        {},
-    ]
-    for other in others:
-        with pytest.raises(WouldLeak, match="nothing is sent"):
-            check_leaves(update, Unchecked(other), FULL, frozenset({"w"}))
 
 
 def test_counts_with_noise_are_charged_once_and_without_noise_do_not_leave(

@@ -345,21 +345,15 @@ root, folder, server, port = sys.argv[1:]
 sys.path[:0] = [root, root + "/tests"]
 from client.transfer import fetch
 from test_client_receiving import live, site_at
-
-def mortal(function, lives):
-    def call(*args, **kwargs):
-        if next(lives) == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
+from tests.faults.mortal import dies_after, mortal
 
 def live_once(number):
-    lives = itertools.count(number, -1)
-    os.fsync, os.replace, os.unlink = (mortal(f, lives) for f in (os.fsync, os.replace, os.unlink))
-    os.fdatasync, os.ftruncate = mortal(os.fdatasync, lives), mortal(os.ftruncate, lives)
-    fetch._Received.begin = mortal(fetch._Received.begin, lives)
-    fetch._Received.cut = mortal(fetch._Received.cut, lives)
-    fetch.write_all = mortal(fetch.write_all, lives)
+    instant = dies_after(number)
+    os.fsync, os.replace, os.unlink = (mortal(f, instant) for f in (os.fsync, os.replace, os.unlink))
+    os.fdatasync, os.ftruncate = mortal(os.fdatasync, instant), mortal(os.ftruncate, instant)
+    fetch._Received.begin = mortal(fetch._Received.begin, instant)
+    fetch._Received.cut = mortal(fetch._Received.cut, instant)
+    fetch.write_all = mortal(fetch.write_all, instant)
     live(site_at(Path(server), int(port)), Path(folder, str(number)))
     os._exit(0)
 

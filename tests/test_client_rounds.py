@@ -1,11 +1,6 @@
 """One hospital's part in a study: what it answers, what it keeps, and that nothing is trained twice."""
 
 import math
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,26 +12,15 @@ from client.cache.layout import cache_path
 from client.cache.records import open_cache
 from client.config import SiteConfig
 from client.kept import KeptRounds, study_folder
-from client.packing import RESIDUAL
-from client.rounds import answer
-from federation.config import ModelChoice, StudyConfig, Transport, study_digest, study_json
-from federation.encoding import Encoding
-from federation.messages import Instruction, Refusal, RefusalCode, Shipment, Update
-from federation.shipment import inline_shipment, open_content, open_inline
-from federation.stages import FullStage, LocalTraining, LoraStage
-from federation.strict_yaml import dump_yaml
-from federation.wire.rounds import pack_answer
+from federation.config import ModelChoice, StudyConfig, study_digest, study_json
+from federation.messages import Instruction, RefusalCode, Shipment
+from federation.shipment import inline_shipment, open_inline
 from model.adapter import initial_adapter
 from model.arrays import Arrays, digest_arrays
 from model.conditioning import NUM_SITES, Schema
 from model.low_rank import shapes_at_rank, truncate_adapter
-from model.tensor_file import copy_tensors
-
-StudyOf = Callable[..., StudyConfig]
-MakeHospital = Callable[..., SiteConfig]
-LOCAL = LocalTraining(local_steps=2, batch_size=2, learning_rate=1e-3)
-FULL = FullStage(kind="full", num_rounds=2, local=LOCAL)
-LORA = LoraStage(kind="lora", num_rounds=2, local=LOCAL, rank=2, alpha=2.0)
+from tests.toys.answers import change_of, first_round, refused, trained
+from tests.toys.open_rounds import FULL, LORA, MakeHospital, StudyOf, as_sent, without_cache
 
 
 @pytest.fixture
@@ -52,9 +36,7 @@ def study(study_of: StudyOf) -> StudyConfig:
 @pytest.fixture
 def full(study: StudyConfig, random_weights: Arrays) -> Instruction:
     """The instruction of the first round."""
-    return Instruction(
-        study=study_json(study), round_number=1, weights=inline_shipment(random_weights)
-    )
+    return first_round(study, random_weights)
 
 
 @pytest.fixture
@@ -68,39 +50,6 @@ def lora(study: StudyConfig, random_weights: Arrays) -> Instruction:
         ),
         base=inline_shipment(random_weights),
     )
-
-
-def trained(site: SiteConfig, instruction: Instruction) -> Update:
-    found = answer(site, instruction)
-    assert isinstance(found, Update)
-    return found
-
-
-def refused(site: SiteConfig, instruction: Instruction) -> Refusal:
-    found = answer(site, instruction)
-    assert isinstance(found, Refusal)
-    return found
-
-
-def as_sent(update: Update) -> bytes:
-    """Every byte of the answer."""
-    record = pack_answer(update)
-    arrays = {
-        part: [(name, array.data) for name, array in tensors.items()]
-        for part, tensors in record.array_records.items()
-    }
-    return repr((record.config_records, arrays)).encode()
-
-
-def change_of(update: Update) -> Arrays:
-    """The change as the coordinator reads it."""
-    return open_content(update.change, update.content or b"")
-
-
-def without_cache(site: SiteConfig) -> SiteConfig:
-    """The hospital when its radiographs are gone, so that it cannot train."""
-    shutil.rmtree(cache_path(site))
-    return site
 
 
 def other(weights: Shipment) -> Shipment:
@@ -317,94 +266,6 @@ def test_only_the_factor_that_trains_travels(
         change = change_of(trained(site, instruction))
         assert change.keys() == {name for name in lora.weights.parcel.shapes if factor in name}
         assert all(tensor.any() for tensor in change.values())
-
-
-def with_transport(study: StudyConfig, upload: Encoding) -> StudyConfig:
-    return replace(study, transport=Transport(upload=upload, shard_values=2**15))
-
-
-@pytest.mark.parametrize("upload", ["fp32", "bf16", "int8", "int4"])
-def test_asked_again_a_hospital_sends_the_same_bytes_though_rounding_is_random(
-    site: SiteConfig, study: StudyConfig, full: Instruction, upload: Encoding
-) -> None:
-    asked = replace(full, study=study_json(with_transport(study, upload)))
-    first = trained(site, asked)
-    again = trained(without_cache(site), asked)
-    assert first.change.encoding == upload
-    assert again.change.digest == first.change.digest
-    assert as_sent(again) == as_sent(first)
-    remembered = list(site.state_path.glob(f"studies/*/round-*/{RESIDUAL}"))
-    assert len(remembered) == (upload == "int4")
-
-
-DIES_BEFORE_IT_SENDS = """
-import os, signal, sys
-
-sys.path.insert(0, sys.argv[1])
-from client import rounds
-from client.config import load_site
-from federation.messages import Instruction
-from federation.shipment import inline_shipment
-from model.arrays import load_arrays
-from pathlib import Path
-
-rounds.let_leave = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-weights = inline_shipment(load_arrays(Path(sys.argv[3])))
-study = Path(sys.argv[4]).read_text()
-rounds.answer(
-    load_site(Path(sys.argv[2])), Instruction(study=study, round_number=1, weights=weights)
-)
-"""
-
-
-@pytest.mark.slow
-def test_a_hospital_killed_between_finishing_and_sending_sends_what_it_had_finished(
-    site: SiteConfig, study: StudyConfig, full: Instruction, memory_path: Path
-) -> None:
-    coarse = with_transport(study, "int4")
-    asked = replace(full, study=study_json(coarse))
-    profile, weights = memory_path / "site.yaml", memory_path / "weights"
-    chosen = {"site_name": site.site_name, "coordinator": site.coordinator}
-    paths = {"ca_path": site.ca_path, "data_path": site.data_path, "state_path": site.state_path}
-    texts = {name: str(path) for name, path in paths.items()}
-    profile.write_text(dump_yaml({**chosen, **texts, "image_size": site.image_size}))
-    copy_tensors(weights, dict(open_inline(full.weights)))
-    (memory_path / "study").write_text(asked.study)
-    root = str(Path(__file__).parents[1])
-    words = map(str, (profile, weights, memory_path / "study"))
-    command = [sys.executable, "-c", DIES_BEFORE_IT_SENDS, root, *words]
-    died = subprocess.run(command, check=False, timeout=240)
-    assert died.returncode == -signal.SIGKILL
-    kept = KeptRounds(study_folder(site, study_digest(coarse))).read(1)
-    assert kept is not None
-    sent = trained(without_cache(site), asked)
-    assert sent.change.digest == kept.update.change.digest
-    assert sent.content == kept.path.read_bytes()
-
-
-def test_what_rounding_took_from_one_round_is_in_the_next_one_of_the_stage_and_no_further(
-    site: SiteConfig, study: StudyConfig, full: Instruction, random_weights: Arrays
-) -> None:
-    """With weights that do not move, two rounds leave what an exact hospital would, but for one rounding."""
-    still = replace(LOCAL, learning_rate=1e-12)
-    stages = (replace(FULL, local=still), replace(FULL, local=still, num_rounds=1))
-    coarse = with_transport(replace(study, stages=stages), "int4")
-    asked = replace(full, study=study_json(coarse))
-    trained(site, asked)
-    kept = KeptRounds(study_folder(site, study_digest(coarse)))
-    residual = dict(kept.residual(2, first=1))
-    assert residual.keys() == random_weights.keys()
-    assert not any(tensor.any() for tensor in residual.values())
-    rng = np.random.default_rng(1)
-    grown = {
-        name: rng.uniform(0.1, 0.5, tensor.shape).astype(np.float32)
-        for name, tensor in residual.items()
-    }
-    copy_tensors(kept.round_path(1) / RESIDUAL, grown)
-    second = change_of(trained(site, replace(asked, round_number=2)))
-    np.testing.assert_allclose(second["head.weight"], grown["head.weight"], atol=0.5 / 7)
-    third = change_of(trained(site, replace(asked, round_number=3)))
-    assert max(np.abs(tensor).max() for tensor in third.values()) < 1e-6
 
 
 def test_a_hospital_of_a_smaller_rank_trains_the_nearest_adapter_of_that_rank(

@@ -24,7 +24,8 @@ from model.conditioning import Schema
 from model.tensor_file import TensorFile, copy_tensors
 from model.tensors import Tensors, as_tensors
 from model.transformer import RectifiedFlowTransformer
-from server.rounds import Answered, Event, run_study
+from server.rounds import run_study
+from server.sites import Answered, Event
 from server.store import StudyStore
 from simulation.in_process import InProcess
 

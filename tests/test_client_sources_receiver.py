@@ -2,23 +2,14 @@
 
 import json
 import logging
-import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
-from pydicom.dataset import FileDataset
+from pydicom import dcmread
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -27,133 +18,34 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGLosslessSV1,
 )
-from pynetdicom import AE
-from pynetdicom.association import Association
-from pynetdicom.presentation import build_context
 
-from client.config import Peer, Receiver, SiteConfig
+from client.config import Peer, SiteConfig
 from client.dicom.codecs import CODECS
 from client.dicom.policy import ReadPolicy
 from client.sources.inbox import Status
 from client.sources.kinds import PICTURE_SYNTAXES, PLAIN_SYNTAXES, RADIOGRAPHS, REPORTS
 from client.sources.listener import AddressUnknown, CannotListen
-from client.sources.periodic import every
 from client.sources.received import ReceivedSource, keep_received, received_path
 from client.sources.receiver import MAX_ASSOCIATIONS, receive
 from federation.files import AlreadyRunning
-from simulation.dicom_writer import Machine, Study, build_radiograph, write_radiograph
-
-PATIENCE_SECONDS = 20.0
-DX = Machine(
-    modality="DX", manufacturer="SYN", institution="SYN", bits=12, photometric="MONOCHROME2"
+from tests.pacs.receiving import (
+    PATIENCE_SECONDS,
+    THEM,
+    US,
+    calling,
+    push,
+    radiograph,
+    receiving,
+    site_that_receives,
+    wait_for,
+    waiting,
+    with_receiver,
 )
-THEM, US = "SOMEPACS", "FEDCXR"
-Told = list[Mapping[str, object]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> SiteConfig:
-    return SiteConfig(
-        site_name="a",
-        coordinator="localhost:1",
-        ca_path=tmp_path / "ca.crt",
-        state_path=tmp_path / "state",
-        image_size=16,
-        receiver=Receiver(peers=(Peer(ae_title=THEM, host="127.0.0.1"),), port=free_port()),
-    )
-
-
-def with_receiver(site: SiteConfig, **changes: object) -> SiteConfig:
-    assert site.receiver is not None
-    return replace(site, receiver=replace(site.receiver, **changes))  # type: ignore[arg-type]
-
-
-def radiograph(number: int, *, size: int = 24) -> FileDataset:
-    study = Study(
-        patient_id=f"SYN{number}",
-        number=1,
-        sex="F",
-        age=50,
-        view="PA",
-        taken=datetime(2024, 1, 2, tzinfo=UTC),
-    )
-    return build_radiograph(np.random.default_rng(number).random((size, size)), DX, study)
-
-
-@contextmanager
-def receiving(site: SiteConfig) -> Iterator[Told]:
-    """Run the receiver in this process; gives what it tells."""
-    told: Told = []
-    stop, listening = threading.Event(), threading.Event()
-
-    def tell(facts: Mapping[str, object], _text: str) -> None:
-        told.append(facts)
-        listening.set()
-
-    thread = threading.Thread(target=receive, args=(site,), kwargs={"stop": stop, "tell": tell})
-    thread.start()
-    try:
-        assert listening.wait(PATIENCE_SECONDS)
-        yield told
-    finally:
-        stop.set()
-        thread.join()
-
-
-@contextmanager
-def calling(
-    site: SiteConfig,
-    *,
-    title: str = THEM,
-    called: str = US,
-    kinds: Sequence[UID] = RADIOGRAPHS,
-    syntaxes: Sequence[UID] = (ExplicitVRLittleEndian,),
-) -> Iterator[Association]:
-    """Be a PACS that connects; the association may turn out to be refused."""
-    assert site.receiver is not None
-    pacs = AE(title)
-    pacs.acse_timeout = pacs.dimse_timeout = pacs.network_timeout = PATIENCE_SECONDS
-    contexts = [build_context(kind, list(syntaxes)) for kind in kinds]
-    association = pacs.associate(
-        "127.0.0.1", site.receiver.port, contexts=contexts, ae_title=called
-    )
-    # The library forgets its socket without closing it when the other side goes away at the wrong moment.
-    connection = association.dul.socket.socket if association.dul.socket else None
-    try:
-        yield association
-    finally:
-        if association.is_established:
-            association.release()
-        if association.is_alive():
-            association.join(PATIENCE_SECONDS)
-        if connection is not None:
-            connection.close()
-
-
-def push(site: SiteConfig, *radiographs: Dataset) -> list[int]:
-    """Send radiographs on one association; gives the answers."""
-    with calling(site) as association:
-        assert association.is_established
-        return [association.send_c_store(radiograph).Status for radiograph in radiographs]
-
-
-def waiting(site: SiteConfig) -> list[Path]:
-    source = ReceivedSource(received_path(site.state_path))
-    return [source.file_of(item, Path("unused")) for item in source.items()]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)
+    return site_that_receives(tmp_path)
 
 
 def test_what_is_stored_is_the_data_set_as_it_was_sent_in_a_private_file(site: SiteConfig) -> None:
@@ -335,98 +227,3 @@ def test_a_port_that_is_taken_is_told(site: SiteConfig) -> None:
         pytest.raises(CannotListen, match="Address already in use"),
     ):
         receive(site, stop=threading.Event(), tell=lambda *_: None)
-
-
-def test_the_command_says_what_a_profile_without_a_receiver_lacks(
-    site: SiteConfig, refused: Callable[..., str]
-) -> None:
-    path = write_profile(site)
-    profile = path.read_text().replace("receiver:", "# ") + "data_path: data\n"
-    path.write_text(profile)
-    assert "has no `receiver`" in refused("hospital", "receive", path)
-
-
-def write_profile(site: SiteConfig) -> Path:
-    assert site.receiver is not None
-    path = site.state_path.parent / "site.yaml"
-    path.write_text(
-        "site_name: a\ncoordinator: localhost:1\nca_path: ca.crt\nstate_path: state\nimage_size: 16\n"
-        f"receiver: {{port: {site.receiver.port}, peers: [{{ae_title: {THEM}, host: 127.0.0.1}}]}}\n"
-    )
-    return path
-
-
-@contextmanager
-def receiver_process(site: SiteConfig) -> Iterator[subprocess.Popen[str]]:
-    command = [
-        sys.executable,
-        "-m",
-        "cli",
-        "hospital",
-        "receive",
-        str(write_profile(site)),
-        "--json",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert json.loads(process.stdout.readline())["state"] == "listening"
-            yield process
-        finally:
-            process.kill()
-
-
-@pytest.mark.slow
-def test_a_receiver_that_is_killed_in_the_midst_leaves_whole_files_and_all_that_it_acknowledged(
-    site: SiteConfig,
-) -> None:
-    radiographs = [radiograph(number, size=300) for number in range(60)]
-    acknowledged = []
-    with receiver_process(site) as process, calling(site) as association:
-        for number, sent in enumerate(radiographs):
-            if number == 25:
-                threading.Timer(0.01, process.kill).start()
-            answer = association.send_c_store(sent)
-            if not answer:
-                break
-            acknowledged.append(str(sent.SOPInstanceUID))
-    stored = {str(dcmread(path).SOPInstanceUID): dcmread(path) for path in waiting(site)}
-    assert 25 <= len(acknowledged) < 60
-    assert set(acknowledged) <= stored.keys()
-    assert all(stored[r.SOPInstanceUID] == r for r in radiographs if r.SOPInstanceUID in stored)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("storescu") is None, reason="dcmtk is not installed")
-def test_another_vendors_sender_is_understood_and_a_signal_ends_the_command_cleanly(
-    site: SiteConfig, tmp_path: Path
-) -> None:
-    assert site.receiver is not None
-    write_radiograph(tmp_path / "sent.dcm", radiograph(1))
-    words = ["storescu", "-aet", THEM, "-aec", US, "127.0.0.1", str(site.receiver.port), "sent.dcm"]
-    with receiver_process(site) as process:
-        subprocess.run(words, check=True, cwd=tmp_path)
-        process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
-        assert process.returncode == 0
-    assert [json.loads(line)["state"] for line in said.splitlines()] == ["received", "stopped"]
-    (path,) = waiting(site)
-    assert dcmread(path).PixelData == dcmread(tmp_path / "sent.dcm").PixelData
-
-
-@pytest.mark.slow
-def test_a_command_is_typed_again_and_again_and_ended_with_what_it_runs_beside(
-    site: SiteConfig, capfd: pytest.CaptureFixture[str]
-) -> None:
-    said: list[str] = []
-
-    def has_said(words: str) -> bool:
-        said.append(capfd.readouterr().out)
-        return words in "".join(said)
-
-    with every(0.001, ["hospital", "receive", str(write_profile(site))]):
-        wait_for(lambda: has_said("waiting for radiographs"))
-    assert has_said("stopped")
-    with every(None, ["hospital", "receive", str(write_profile(site))]):
-        pass
-    assert capfd.readouterr().out == ""

@@ -183,9 +183,9 @@ def test_a_page_that_cannot_be_shown_says_what_to_do_and_nothing_of_the_program(
         broken = tmp_path / "studies" / "toy-000000000000"
         broken.mkdir(parents=True)
         (broken / "study.json").write_text("{]")
-        answer = visitor.read("/")
+        answer = visitor.read("/studies/toy-000000000000")
         assert answer.status_code == 500
-        assert "The study is not JSON" in answer.text
+        assert "its study.json is damaged" in answer.text
         assert "Traceback" not in answer.text
         assert "To the overview" in visitor.read("/nowhere").text
 

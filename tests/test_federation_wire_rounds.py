@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from federation.encoding import Encoding
 from federation.log_witness import LogWitness, SignedHead
-from federation.messages import Instruction, Refusal, RefusalCode, Shipment, Step, Ticket, Update
+from federation.messages import (
+    BoxTicket,
+    Instruction,
+    Refusal,
+    RefusalCode,
+    Shipment,
+    Step,
+    Ticket,
+    Update,
+)
 from federation.parcel import Parcel, pack_inline
 from federation.shipment import inline_shipment, open_inline
 from federation.wire.header import PROTOCOL, ProtocolMismatch, Unreadable
@@ -62,6 +71,13 @@ witnesses = st.builds(
     round_number=counts,
     seconds=counts,
     signature=st.just("ef" * 64),
+)
+boxes = st.builds(
+    BoxTicket,
+    link=st.just("/blobs/up.0123456789ab.00001.a"),
+    token=st.sampled_from(["", "e30.e30"]),
+    expires=counts,
+    max_bytes=counts,
 )
 SOME_ARRAYS = (ARRAYS, {"a.b": np.zeros((3, 0), np.float32)}, {"c d": np.ones(7, np.float32)})
 PARCELS = [
@@ -125,6 +141,7 @@ instructions = st.builds(
     site_number=st.none() | st.integers(1, 32),
     witness_key=st.just("") | digests,
     log_witness=st.none() | witnesses,
+    box=st.none() | boxes,
 )
 refusals = st.builds(Refusal, code=st.sampled_from(RefusalCode), reason=words, log=st.none() | said)
 
@@ -299,3 +316,24 @@ def test_the_other_sides_protocol_is_cut_and_cannot_steer_a_terminal() -> None:
         unpack_answer(record)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("link", "https://elsewhere.example/blobs/x"),
+        ("link", "/blobs/x\r\nHost: elsewhere"),
+        ("link", "/" + 5000 * "x"),
+        ("token", "a b"),
+        ("expires", -1),
+        ("max_bytes", "many"),
+    ],
+)
+def test_leave_to_open_a_box_that_leads_elsewhere_or_is_malformed_is_unreadable(
+    field: str, value: str | int
+) -> None:
+    box = BoxTicket(link="/blobs/x", token="e30.e30", expires=1, max_bytes=1)  # noqa: S106
+    record = pack_instruction(replace(INSTRUCTION, box=box))
+    record.config_records["header"][f"box.{field}"] = value
+    with pytest.raises(Unreadable, match=field):
+        unpack_instruction(record)

@@ -100,3 +100,34 @@ def test_a_damaged_key_is_not_used_and_not_shown(tmp_path: Path) -> None:
     with pytest.raises(KeyUnusable, match="remove it and restart") as refused:
         load_key(tmp_path)
     assert "short secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("space", "right", "opens"),
+    [
+        ("up.1.a.0123456789abcdef", "open", True),
+        ("up.1.a.0123456789abcdef", "leave", True),
+        ("up.1.a.0123456789abcdef", "fetch", False),
+        ("up.1.b.0123456789abcdef", "open", False),
+        ("up.1.a.0123456789abcde", "open", False),
+        ("up.1.a.0123456789abcdef.0123456789abcdef", "leave", False),
+        ("up.1.a", "open", False),
+        ("up.1.a", "leave", False),
+    ],
+)
+def test_leave_to_open_boxes_is_for_those_of_its_owner_alone(
+    space: str, right: str, *, opens: bool
+) -> None:
+    token = sign_token(KEY, site="a", space="up.1.a", right="open", expires=LATER)
+    if opens:
+        assert check_token(KEY, token, space=space, right=right).site == "a"  # type: ignore[arg-type]
+    else:
+        with pytest.raises(TokenRefused):
+            check_token(KEY, token, space=space, right=right)  # type: ignore[arg-type]
+
+
+def test_leave_to_leave_something_is_no_leave_to_open_a_box() -> None:
+    space = "up.1.a.0123456789abcdef"
+    token = sign_token(KEY, site="a", space=space, right="leave", expires=LATER)
+    with pytest.raises(TokenRefused):
+        check_token(KEY, token, space=space, right="open")

@@ -11,13 +11,14 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
-from flwr.supercore.task_identity import TaskIdentity
 
 from federation.messages import CountsAnswer, CountsRequest, Refusal, RefusalCode, SiteCounts
 from federation.statistics import FILES, layout
 from federation.wire.counts import pack_counts, unpack_counts_request
 from server.census import ABSENT, SILENT, ask_for_counts
 from server.mailbox import Mailbox
+
+pytestmark = pytest.mark.usefixtures("inside_a_flower_task")
 
 REQUEST = CountsRequest(findings=("edema",))
 COUNTS = SiteCounts(
@@ -74,13 +75,6 @@ class Scene:
         """Two seconds later."""
         self.offset += 2.0
         self.online |= {site for moment, site in self.comes_back.items() if moment <= self.offset}
-
-
-@pytest.fixture(autouse=True)
-def inside_a_flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flower stamps messages with the identity of the running task."""
-    for name in ("_run_id", "_node_id", "_task_id"):
-        monkeypatch.setattr(TaskIdentity, name, 1)
 
 
 @pytest.fixture

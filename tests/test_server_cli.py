@@ -16,8 +16,9 @@ from federation.messages import Refusal, RefusalCode
 from federation.stages import FullStage, LocalTraining
 from server.endpoint import LOCK_NAME, write_endpoint
 from server.records import Part, Reached
-from server.store import StudyStore, all_studies
+from server.store import StudyStore
 from server.superlink import CoordinatorSettings
+from server.survey import answering, survey
 from server.watch import StudyStopped, want
 
 Command = Callable[..., tuple[int, str, str]]
@@ -146,7 +147,7 @@ def test_run_detached_leaves_the_study_to_the_coordinator(
         assert (code, err) == (0, "")
         assert out.startswith("toy: the coordinator runs it. See how it stands: ")
         assert out.strip().endswith(f"coordinator status --state {tmp_path}")
-        (store,) = all_studies(tmp_path)
+        (store,) = survey(tmp_path, answering)[0]
         assert store.fact("wanted") == "yes"
         code, out, _ = fedcxr("coordinator", "status", "--state", tmp_path, "--json")
     (seen,) = json.loads(out)["studies"]
@@ -167,7 +168,7 @@ def test_interrupting_run_ends_the_watching_alone_and_says_so(
     assert len(err.splitlines()) == 1
     assert err.startswith("toy goes on without being watched. To stop it, type: ")
     assert err.strip().endswith(f"coordinator stop toy --state {tmp_path}")
-    (store,) = all_studies(tmp_path)
+    (store,) = survey(tmp_path, answering)[0]
     assert store.fact("wanted") == "yes"
 
 

@@ -3,7 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -355,6 +355,34 @@ def test_a_study_that_cannot_be_read_or_written_does_not_stop_the_others(
     assert [name for _, _, name in flower.sent] == [other.folder.name]
     assert caplog.text.count("study aaa cannot be read") == 1
     assert caplog.text.count("waits: database or disk is full") == 1
+
+
+def test_a_damaged_study_is_run_as_soon_as_somebody_has_mended_it_and_the_others_meanwhile(
+    flower: Flower, store: StudyStore, study_of: StudyOf
+) -> None:
+    other = StudyStore.create(flower.state, study_of(STAGE, seed=2))
+    want(other)
+    want(store)
+    (store.folder / "study.json").write_text("{")
+    flower.pass_time(5)
+    assert [name for _, _, name in flower.sent] == [other.folder.name]
+    want(StudyStore.create(flower.state, store.study))  # what `coordinator run` does
+    flower.pass_time(5)
+    assert [name for _, _, name in flower.sent] == [other.folder.name, store.folder.name]
+
+
+def test_a_study_whose_record_is_of_another_release_does_not_end_the_coordinator(
+    flower: Flower, store: StudyStore, study_of: StudyOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = StudyStore.create(flower.state, study_of(STAGE, seed=2))
+    for each in (store, other):
+        want(each)
+        commit(each)
+    with closing(sqlite3.connect(store.folder / "study.db")) as connection, connection:
+        connection.execute("ALTER TABLE rounds ADD COLUMN weather TEXT")
+    flower.pass_time(5)
+    assert [name for _, _, name in flower.sent] == [other.folder.name]
+    assert caplog.text.count("its study.db is not one of this release") == 1
 
 
 def test_an_outcome_that_cannot_be_written_down_does_not_end_the_coordinator(

@@ -7,12 +7,15 @@ import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
 
+from federation.certificates import issue_certificate, make_authority
 from federation.files import hold_lock
 from federation.messages import Refusal, RefusalCode
 from federation.planning.spending import phases_of
@@ -28,6 +31,7 @@ from server.enrolment.members_table import Row
 from server.records import Part
 from server.status import study_status
 from server.store import StudyStore
+from tests.browser.chromium import until
 from tests.browser.coordinator import (
     REFUSED,
     connected_now,
@@ -260,6 +264,35 @@ def test_a_console_for_other_machines_speaks_tls_with_the_coordinators_authority
             assert "secure" in answer.headers["set-cookie"].lower()
             assert "max-age" in answer.headers["strict-transport-security"]
         assert told.get(timeout=20).count("-") == 3
+    finally:
+        stop.set()
+        thread.join()
+
+
+def days_left(path: Path) -> int:
+    """Of a certificate."""
+    ends = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    return (ends - datetime.now(UTC)).days
+
+
+def test_a_console_for_other_machines_renews_its_certificate_and_shows_it_without_a_restart(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.console.run.RENEW_SECONDS", 0.1)
+    stop, told, names = threading.Event(), queue.Queue[str](), ("localhost",)
+    settings = ConsoleSettings(state_path=memory_path, host="0.0.0.0", port=0, names=names)  # noqa: S104
+    serve = partial(serve_console, settings, stop=stop, ready=told.put, tell=told.put)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        place = ("localhost", int(told.get(timeout=20).rpartition(":")[2].strip("/")))
+        first = ssl.get_server_certificate(place)
+        folder = memory_path / "tls"
+        (folder / "console" / "server.crt").unlink()
+        three_days = timedelta(days=3)
+        issue_certificate(folder / "console", make_authority(folder), names, life=three_days)
+        until(lambda: days_left(folder / "console" / "server.crt") > 300)
+        assert first != ssl.get_server_certificate(place)
     finally:
         stop.set()
         thread.join()

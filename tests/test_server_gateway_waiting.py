@@ -126,18 +126,42 @@ def test_work_that_is_there_and_every_other_call_are_passed_at_once(
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize(("path", "rings"), [(BRING, True), (ASK, False)])
-def test_what_a_node_brings_rings_for_its_hospital(
-    superlink: SuperLink, bells: Bells, path: str, *, rings: bool
+@pytest.mark.parametrize(
+    ("paths", "rings"),
+    [
+        ([BRING], False),
+        ([ASK], False),
+        ([BRING, ASK], True),
+        (["/v1/fleet/push-object", ASK], True),
+        (["/v1/fleet/pull-object", ASK], False),
+    ],
+)
+def test_a_bell_rings_for_an_answer_once_its_node_has_brought_all_of_it_and_asks_for_more(
+    superlink: SuperLink, bells: Bells, paths: list[str], *, rings: bool
 ) -> None:
     superlink.content = b"thanks"
 
     async def scene() -> None:
         async with calling(superlink, bells) as caller:
-            await caller.send(request("POST", path))
+            for path in paths:
+                await caller.send(request("POST", path))
 
     asyncio.run(scene())
     assert bool(bells.rung(ANSWERS + SITE)) == rings
+
+
+def test_an_answer_rings_once(superlink: SuperLink, bells: Bells) -> None:
+    superlink.content = b"thanks"
+
+    async def scene() -> int:
+        async with calling(superlink, bells) as caller:
+            for path in (BRING, ASK):
+                await caller.send(request("POST", path))
+            stood = bells.rung(ANSWERS + SITE)
+            await caller.send(request("POST", ASK))
+            return stood
+
+    assert asyncio.run(scene()) == bells.rung(ANSWERS + SITE) != 0
 
 
 def test_a_bell_stands_otherwise_after_every_ring(bells: Bells) -> None:

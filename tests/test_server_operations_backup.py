@@ -22,7 +22,8 @@ from server.endpoint import CoordinatorNotRunning
 from server.operations.backup import backup, restore
 from server.records import Part, Reached
 from server.round_files import state_path
-from server.store import StudyStore, all_studies
+from server.store import StudyStore
+from server.survey import DamagedStudy, answering, survey
 
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
 STAGE = FullStage(kind="full", num_rounds=60, local=LOCAL)
@@ -63,7 +64,7 @@ def state(memory_path: Path, study_of: Callable[..., StudyConfig], weights: Arra
 def test_a_study_goes_on_from_a_backup_where_it_was(state: Path, memory_path: Path) -> None:
     backup(state, memory_path / "b.tar", with_keys=True)
     restore(memory_path / "b.tar", memory_path / "again")
-    before, after = all_studies(state)[0], all_studies(memory_path / "again")[0]
+    before, after = survey(state, answering)[0][0], survey(memory_path / "again", answering)[0][0]
     assert after.rounds() == before.rounds()
     assert after.parts() == before.parts()
     last = after.load_state()  # compares every tensor with its digest
@@ -92,6 +93,16 @@ def test_without_being_asked_no_key_is_in_it_and_it_says_which(
     assert (memory_path / "again" / "tls" / "ca.crt").exists()
 
 
+def test_a_study_whose_record_is_damaged_is_named_and_nothing_is_written(
+    state: Path, memory_path: Path
+) -> None:
+    (record,) = (state / "studies").glob("*/study.db")
+    record.write_bytes(b"no database at all" * 1000)
+    with pytest.raises(DamagedStudy, match=rf"study {record.parent.name} cannot be read: .*doctor"):
+        backup(state, memory_path / "b.tar", with_keys=True)
+    assert not (memory_path / "b.tar").exists()
+
+
 def test_nobody_else_can_read_it_or_what_comes_out_of_it(state: Path, memory_path: Path) -> None:
     backup(state, memory_path / "b.tar", with_keys=True)
     restore(memory_path / "b.tar", memory_path / "again")
@@ -104,7 +115,7 @@ def test_nobody_else_can_read_it_or_what_comes_out_of_it(state: Path, memory_pat
 def test_every_backup_taken_while_rounds_are_committed_is_of_one_moment(
     state: Path, memory_path: Path, weights: Arrays
 ) -> None:
-    store, stop = all_studies(state)[0], threading.Event()
+    store, stop = survey(state, answering)[0][0], threading.Event()
 
     def rounds() -> None:
         number = 3
@@ -122,7 +133,7 @@ def test_every_backup_taken_while_rounds_are_committed_is_of_one_moment(
         working.join()
     for number in range(5):
         restore(memory_path / f"{number}.tar", memory_path / f"again-{number}")
-        copy = all_studies(memory_path / f"again-{number}")[0]
+        copy = survey(memory_path / f"again-{number}", answering)[0][0]
         last = copy.load_state()
         assert last is not None
         assert last.round_number == copy.rounds()[-1].number >= 2
@@ -131,7 +142,7 @@ def test_every_backup_taken_while_rounds_are_committed_is_of_one_moment(
 def test_a_study_that_commits_while_it_is_copied_is_copied_again(
     state: Path, memory_path: Path, weights: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, copy, rounds = all_studies(state)[0], Draft.add_database, [3]
+    store, copy, rounds = survey(state, answering)[0][0], Draft.add_database, [3]
 
     def commit_before(draft: Draft, source: Path, name: str) -> None:
         if rounds:
@@ -141,7 +152,7 @@ def test_a_study_that_commits_while_it_is_copied_is_copied_again(
     monkeypatch.setattr(Draft, "add_database", commit_before)
     backup(state, memory_path / "b.tar", with_keys=True)
     restore(memory_path / "b.tar", memory_path / "again")
-    last = all_studies(memory_path / "again")[0].load_state()
+    last = survey(memory_path / "again", answering)[0][0].load_state()
     assert last is not None
     assert last.round_number == 3
 

@@ -23,7 +23,8 @@ from server.collection import Expected
 from server.next_round import Diverged
 from server.offers import Offer, delivered
 from server.records import Part
-from server.rounds import Answered, Asked, Event, run_study
+from server.rounds import run_study
+from server.sites import Answered, Asked, Event
 from server.state import GlobalState
 from server.store import StudyStore
 from simulation.in_process import InProcess

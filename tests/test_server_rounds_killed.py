@@ -12,7 +12,7 @@ import pytest
 from federation.config import StudyConfig, study_json
 from federation.messages import Instruction
 from federation.stages import FullStage, LoraStage
-from server.rounds import Answered, Event
+from server.sites import Answered, Event
 from server.store import StudyStore
 from tests.toys.hospitals import FULL, LORA, STAGES, bits, hospitals, new_run
 
@@ -53,28 +53,23 @@ from pathlib import Path
 root, folder, study = sys.argv[1:]
 sys.path[:0] = [root]
 from federation.config import parse_study
+from server import store as server_store
 from server.rounds import run_study
 from server.store import StudyStore
 from simulation.in_process import InProcess
+from tests.faults.mortal import dies_after, mortal
 from tests.toys.hospitals import hospitals, start
 
-def mortal(function, lives):
-    def call(*args, **kwargs):
-        if next(lives) == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
-
-def arm(lives):
-    os.fsync, os.replace = mortal(os.fsync, lives), mortal(os.replace, lives)
-    shutil.rmtree, Path.rename = mortal(shutil.rmtree, lives), mortal(Path.rename, lives)
-    StudyStore._execute = mortal(StudyStore._execute, lives)
+def arm(instant):
+    os.fsync, os.replace = mortal(os.fsync, instant), mortal(os.replace, instant)
+    shutil.rmtree, Path.rename = mortal(shutil.rmtree, instant), mortal(Path.rename, instant)
+    server_store.execute = mortal(server_store.execute, instant)
 
 def live_once(number):
     open_round, commit = StudyStore.open_round, StudyStore.commit
     def mortal_open(self, round_number):
         if round_number == 3:
-            arm(itertools.count(number, -1))
+            arm(dies_after(number))
         return open_round(self, round_number)
     def last_commit(self, reached, parts, **facts):
         commit(self, reached, parts, **facts)

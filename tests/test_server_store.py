@@ -17,7 +17,8 @@ from model.tensor_file import copy_tensors
 from server.records import Part, Reached
 from server.round_files import state_path
 from server.state import GlobalState
-from server.store import DamagedRound, StudyStore, all_studies, find_study
+from server.store import DamagedRound, StudyStore, find_study
+from server.survey import answering, survey
 
 StudyOf = Callable[..., StudyConfig]
 LOCAL = LocalTraining(local_steps=1, batch_size=1, learning_rate=1.0)
@@ -87,7 +88,10 @@ def test_another_study_has_a_folder_of_its_own(
 ) -> None:
     other = StudyStore.create(memory_path, study_of(FULL, LORA, seed=2))
     assert other.folder != store.folder
-    assert {each.folder for each in all_studies(memory_path)} == {other.folder, store.folder}
+    assert {each.folder for each in survey(memory_path, answering)[0]} == {
+        other.folder,
+        store.folder,
+    }
     assert find_study(memory_path, study_digest(other.study)).folder == other.folder
 
 
@@ -100,7 +104,7 @@ def test_a_study_that_is_being_created_is_not_listed_before_it_is_whole(
     monkeypatch.setattr("server.store.write_file", dies)
     with pytest.raises(KeyboardInterrupt):
         StudyStore.create(memory_path, study_of(FULL))
-    assert all_studies(memory_path) == []
+    assert survey(memory_path, answering)[0] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -240,7 +244,7 @@ def test_what_a_commit_cut_short_left_is_freed(
         killed.setattr(StudyStore, "_forget_old_rounds", lambda *_: None)
         commit(store, 3)  # killed right after its row
     with monkeypatch.context() as killed:
-        killed.setattr(StudyStore, "_execute", interrupt)
+        killed.setattr("server.store.execute", interrupt)
         with pytest.raises(InterruptedError):
             commit(store, 4)  # killed right before it
     store.abandon_round()

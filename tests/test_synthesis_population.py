@@ -1,86 +1,20 @@
 """From hospitals' caches or counts to prompts: the commands of the label model."""
 
-import csv
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import model.label_model.crowd
-import server.gathering
 from client.cache.records import open_cache
-from client.config import StatisticsPolicy
-from client.statistics import count, with_pairs
-from client.tally import Tally
-from federation.label_graph import load_label_graph, pairs_of
-from model.conditioning import FINDINGS, Metadata, Schema
+from model.conditioning import FINDINGS, Schema
 from synthesis.generation.prompts import read_prompts
 from synthesis.population.ask import complete, intervene, sample
 from synthesis.population.population import load_population, save_population
+from tests.toys.population import DEVICES, HEART, Command, Refused, share, table, there
 
-Command = Callable[..., tuple[int, str, str]]
-Refused = Callable[..., str]
-Fill = Callable[..., None]
-
-EFFUSION, DEVICES, HEART = "pleural_effusion", "support_devices", "cardiomegaly"
-NUM = 600
-
-
-def rows_of(rng: np.random.Generator, *, mean_age: float, prevalence: float) -> np.ndarray:
-    """Half of what is absent is not mentioned; edema follows a large heart, devices follow edema, AP follows devices."""
-    rows = []
-    for _ in range(NUM):
-        old = rng.normal(mean_age, 12.0)
-        heart = rng.random() < prevalence
-        edema = rng.random() < (0.7 if heart else 0.1)
-        devices = rng.random() < (0.8 if edema else 0.1)
-        there = {HEART: heart, "edema": edema, DEVICES: devices}
-        findings = {
-            name: rng.choice(("present", "present", "present", "uncertain"))
-            if there.get(name)
-            else rng.choice(("absent", "not_mentioned"))
-            for name in FINDINGS
-        }
-        findings["no_finding"] = "not_mentioned" if heart or edema else "present"
-        view = "AP" if rng.random() < (0.9 if devices else 0.1) else "PA"
-        metadata = Metadata(
-            age=float(np.clip(old, 0, 90) // 1), sex=str(rng.choice(["F", "M"])), view=view,
-            race=None, site=None, manufacturer=4 if view == "AP" else 9, findings=findings,
-        )  # fmt: skip
-        rows.append(Schema().row(metadata))
-    return np.array(rows, np.float32)
-
-
-@pytest.fixture(scope="module")
-def caches(tmp_path_factory: pytest.TempPathFactory, fill_cache: Fill) -> dict[str, Path]:
-    """Two hospitals: the young and mostly healthy, and the old and sick."""
-    rng, found = np.random.default_rng(3), {}
-    for name, mean_age, prevalence in (("clinic", 35.0, 0.1), ("ward", 70.0, 0.5)):
-        found[name] = tmp_path_factory.mktemp("caches") / name
-        rows = rows_of(rng, mean_age=mean_age, prevalence=prevalence)
-        fill_cache(
-            found[name],
-            images=np.zeros((NUM, 8, 8), np.uint16),
-            rows=rows,
-            patients=np.arange(NUM, dtype=np.uint64),
-            held_out=np.arange(NUM) < 60,
-            findings=FINDINGS,
-            tally=Tally(
-                num_files=NUM, num_usable=NUM, refused={}, num_patients=NUM, num_held_out=60
-            ),
-        )
-    return found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_crowd() -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model.label_model.crowd, "NUM_DRAWS", 5000)
-        yield
+pytestmark = pytest.mark.usefixtures("small_crowd")
 
 
 @pytest.fixture(scope="module")
@@ -93,19 +27,6 @@ def fitted(tmp_path_factory: pytest.TempPathFactory, caches: dict[str, Path]) ->
     population = fit_population(found, seed=0)
     save_population(path, population)
     return path
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def share(lines: list[dict[str, str]], name: str, *words: str) -> float:
-    return sum(line[name] in words for line in lines) / len(lines)
-
-
-def there(lines: list[dict[str, str]], name: str) -> float:
-    return share(lines, name, "present", "uncertain")
 
 
 def test_a_population_like_a_hospitals_has_its_shares_and_its_reports_habits(
@@ -260,76 +181,6 @@ def test_an_intervention_reaches_effects_in_their_words_and_leaves_causes(
             assert two[DEVICES] == one[DEVICES]
 
 
-def as_the_coordinator_prints(
-    fedcxr: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caches: dict[str, Path],
-    policy: StatisticsPolicy,
-) -> Path:  # fmt: skip
-    """Both hospitals' answers under a policy, through the coordinator's command."""
-    pairs = pairs_of(load_label_graph(None, FINDINGS), FINDINGS)
-    records = {name: open_cache(path) for name, path in caches.items()}
-    answers = {n: with_pairs(count(r, policy), r, policy, pairs) for n, r in records.items()}
-    monkeypatch.setattr(server.gathering, "gather", lambda *_, **__: answers)
-    _, out, _ = fedcxr(
-        "coordinator", "statistics", "configs/demo.yaml", "--state", tmp_path, "--json"
-    )
-    path = tmp_path / "counts.json"
-    path.write_text(out)
-    return path
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("epsilon", [None, 30.0])
-def test_counts_that_were_rounded_withheld_or_noised_still_tell_what_goes_together(
-    fedcxr: Command,
-    caches: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    epsilon: float | None,
-) -> None:
-    monkeypatch.setattr(
-        "federation.config.load_study", lambda _: SimpleNamespace(name="toy", findings=FINDINGS)
-    )
-    policy = StatisticsPolicy(share=True, epsilon=epsilon, max_pairs=39)
-    counts, out = (
-        as_the_coordinator_prints(fedcxr, monkeypatch, tmp_path, caches, policy),
-        tmp_path / "p.json",
-    )
-    code, said, err = fedcxr("population", "fit", counts, "-o", out)
-    assert (code, err) == (0, "")
-    assert said.startswith("clinic, ward: ")
-    population, rng = load_population(out), np.random.default_rng(0)
-    given, free = (
-        sample(population, 2000, {"site": "ward", "edema": word}, rng=rng)
-        for word in ("present", "absent")
-    )
-    assert there(given, DEVICES) - there(free, DEVICES) == pytest.approx(0.7, abs=0.2)
-    assert share(given, "view", "AP") - share(free, "view", "AP") == pytest.approx(0.56, abs=0.2)
-
-
-def test_a_hospital_that_withholds_everything_is_passed_over(
-    fedcxr: Command,
-    refused: Refused,
-    caches: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(
-        "federation.config.load_study", lambda _: SimpleNamespace(name="toy", findings=FINDINGS)
-    )
-    policy = StatisticsPolicy(share=True, min_cell=50)
-    counts = as_the_coordinator_prints(fedcxr, monkeypatch, tmp_path, caches, policy)
-    content = json.loads(counts.read_text())
-    content["hospitals"]["ward"]["counts"]["patients"]["all"] = None
-    counts.write_text(json.dumps(content))
-    code, out, err = fedcxr("population", "fit", counts, "-o", tmp_path / "p.json", "--json")
-    assert (code, err) == (0, "")
-    assert list(json.loads(out)["hospitals"]) == ["clinic"]
-    content["hospitals"]["clinic"]["counts"]["patients"]["all"] = None
-    counts.write_text(json.dumps(content))
-    message = refused("population", "fit", counts, "-o", tmp_path / "p.json")
-    assert message.startswith("no hospital gave enough counts to learn from")
-
-
 def test_showing_says_what_it_was_made_from_and_which_arrows_do_what(
     fedcxr: Command, fitted: Path
 ) -> None:
@@ -397,31 +248,6 @@ def test_a_rule_is_not_set_against_what_it_follows_from(
     words = ("population", "intervene", path, "-p", fitted, "-o", tmp_path / "o")
     message = refused(*words, "--set", "no_finding=absent")
     assert message.startswith("no_finding cannot be set to something else than present")
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ((), "counts or caches are needed, and not both: give the counts' JSON file"),
-        (("--real", "here"), "'here' says no hospital's name"),
-        (("counts.json",), "cannot be used (No such file or directory): type `fedcxr coordinator"),
-    ],
-)
-def test_fitting_to_nothing_is_refused(
-    refused: Refused, tmp_path: Path, words: tuple[str, ...], expected: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    assert expected in refused("population", "fit", *words)
-
-
-@pytest.mark.parametrize(
-    "text", ["{}", "[]", "no", '{"findings": ["edema"], "hospitals": {"a": {"state": "shared"}}}']
-)
-def test_a_file_that_is_no_counts_is_refused(refused: Refused, tmp_path: Path, text: str) -> None:
-    path = tmp_path / "counts.json"
-    path.write_text(text)
-    assert "it is not what the coordinator prints" in refused("population", "fit", path)
 
 
 def test_a_file_that_is_no_population_is_refused(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from client.arguments import Json, Site
-from client.evidence.cli import show_log, show_receipts, verify_evidence
+from client.evidence.cli import accept_loss, show_log, show_receipts, verify_evidence
 from federation.terminal import emit
 
 FAILED = 1
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.command("log")(show_log)
 app.command("receipts")(show_receipts)
 app.command("verify")(verify_evidence)
+app.command("accept-loss")(accept_loss)
 
 
 @app.command("run")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from client.doctor.hospital import Hospital
 from client.evidence.check import log_problems
+from client.evidence.losses import accepted_losses
 from client.evidence.witness import authority_key as key_of_authority
 from client.plans.store import KeptPlan, kept_plans
 from federation.code_digest import installed_code
@@ -19,6 +20,12 @@ def evidence(hospital: Hospital) -> Finding:
             problems[0],
             Job.OFFICER,
             f"type: fedcxr hospital audit verify {hospital.site_path}; nothing is trained until it is settled",
+        )
+    losses = accepted_losses(hospital.site.state_path)
+    if losses:
+        return ok(
+            f"the log of what happened here is whole but for {len(losses)} loss(es) that a person answers for; the last is "
+            f"entry {losses[-1].number}, by {losses[-1].name}"
         )
     return ok("the log of what happened here is whole")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from client.evidence import log
 from client.evidence.ledger_heads import DATA_SET, missing_heads
+from client.evidence.losses import AcceptedLoss, accepted_losses
 from client.evidence.receipts import Kept, ReceiptDamaged, kept_receipts, noted
 from client.evidence.witness import kept_witnesses, witness_problems
 from federation.log_witness import LogWitness, WitnessInvalid
@@ -25,6 +26,8 @@ class Findings:
     """A sentence each; none if all is sound."""
     witnessed: LogWitness | None = None
     """The last that the coordinator saw of the log, as far as it came back; None if nothing did."""
+    accepted: tuple[AcceptedLoss, ...] = ()
+    """Losses that a named person answers for: no problems any more, and told all the same."""
 
 
 def check(
@@ -65,6 +68,7 @@ def check(
         head=chain.head.digest,
         problems=tuple(found),
         witnessed=witnesses[-1] if witnesses else None,
+        accepted=accepted_losses(state_path),
     )
 
 
@@ -84,7 +88,8 @@ def _witnessed(
         found = kept_witnesses(state_path, authority)
     except (ChainDamaged, WitnessInvalid) as err:
         return (), (str(err),)
-    return found, tuple(witness_problems(chain, found, authority))
+    accepted = {loss.head for loss in accepted_losses(state_path)}
+    return found, tuple(witness_problems(chain, found, authority, accepted))
 
 
 def _had(chain: Chain, head: str) -> bool:

@@ -74,14 +74,42 @@ def verify_evidence(
         "receipts": found.num_receipts,
         "head": found.head,
         "witnessed": None if found.witnessed is None else asdict(found.witnessed),
+        "accepted_losses": [asdict(loss) for loss in found.accepted],
     }
+    but = " but for what is told below" if found.accepted else ""
     sound = (
-        f"{profile.site_name}: the log is whole; entries: {found.num_entries}, signed receipts: {found.num_receipts}\n"
+        f"{profile.site_name}: the log is whole{but}; entries: {found.num_entries}, signed receipts: {found.num_receipts}\n"
         f"head: {found.head}\n{_witnessed_line(found, profile.site_name)}"
     )
-    emit(facts, "\n".join(found.problems) or sound, as_json=as_json)
+    lines = [*(found.problems or [sound]), *(loss.sentence for loss in found.accepted)]
+    emit(facts, "\n".join(lines), as_json=as_json)
     if found.problems:
         raise typer.Exit(ExitCode.NOT_READY)
+
+
+def accept_loss(
+    site: Site,
+    name: Annotated[
+        str, typer.Option(help="Of the data-protection officer, who answers for it in the log.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why, in one line; nothing of a patient.")],
+    as_json: Json = False,
+) -> None:
+    """Answer with a name for what the log lacks now of all that the coordinator witnessed; `verify` tells it for ever."""
+    from dataclasses import asdict
+
+    from client.config import load_site
+    from client.evidence.losses import NoLoss, accept_losses
+    from client.evidence.witness import authority_key
+
+    profile = load_site(site)
+    authority = authority_key(profile)
+    if authority is None:
+        raise NoLoss
+    losses = accept_losses(profile.state_path, authority=authority, name=name, reason=reason)
+    facts = {"site": profile.site_name, "accepted": [asdict(loss) for loss in losses]}
+    text = "\n".join(f"{profile.site_name}: {loss.sentence}" for loss in losses)
+    emit(facts, text, as_json=as_json)
 
 
 def _checked(profile: "SiteConfig", head: str) -> "Findings":

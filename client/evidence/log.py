@@ -57,6 +57,8 @@ class Event(StrEnum):
     """The coordinator sent a witness of this log that is none."""
     LOG_REPLACED = "log-replaced"
     """The coordinator witnessed a state that this log never had."""
+    LOSS_ACCEPTED = "loss-accepted"
+    """A named person answers for one such state."""
 
 
 class LogUnreadable(RuntimeError):

@@ -8,7 +8,7 @@ leaves, the head tells a number of entries and a hash.
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from federation.log_witness import LogWitness, SignedHead, WitnessInvalid, sign_
 from federation.messages import Answer, Instruction
 from federation.node_keys import make_node_key, read_public_key
 from federation.signing import load_private
-from privacy.ledger.chain import Chain, ChainDamaged, read_chain
+from privacy.ledger.chain import Chain, ChainDamaged, Head, read_chain
 from privacy.ledger.chain_writer import ChainDisturbed, ChainInUse, open_chain
 
 logger = logging.getLogger(__name__)
@@ -86,15 +86,27 @@ def kept_witnesses(state_path: Path, authority: bytes) -> tuple[LogWitness, ...]
 
 
 def witness_problems(
-    chain: Chain, found: tuple[LogWitness, ...], authority: bytes
+    chain: Chain, found: tuple[LogWitness, ...], authority: bytes, accepted: Collection[Head]
 ) -> Iterator[str]:
     """What a log lacks of everything that was witnessed, and witnesses that are none; a sentence each."""
-    genuine = [each for each in found if each.is_signed_by(authority)]
-    lost = [each for each in genuine if not chain.holds(each.head)]
+    genuine = genuine_witnesses(found, authority)
+    lost = lost_witnesses(chain, genuine, accepted)
     if len(genuine) < len(found):
         yield str(WitnessInvalid("that is kept here was not signed by the study authority"))
     if lost:
         yield _replaced(lost, chain)
+
+
+def genuine_witnesses(found: Iterable[LogWitness], authority: bytes) -> list[LogWitness]:
+    """Those that the study authority signed."""
+    return [each for each in found if each.is_signed_by(authority)]
+
+
+def lost_witnesses(
+    chain: Chain, genuine: Iterable[LogWitness], accepted: Collection[Head]
+) -> list[LogWitness]:
+    """Those that the log does not hold, except the very heads whose loss a person accepted."""
+    return [each for each in genuine if not chain.holds(each.head) and each.head not in accepted]
 
 
 def authority_key(site: SiteConfig) -> bytes | None:
@@ -134,5 +146,5 @@ def _replaced(lost: list[LogWitness], chain: Chain) -> str:
         f"this log was replaced or cut: the coordinator witnessed its entry {first.count} (head {first.digest[:16]}) on "
         f"{when} UTC, in all {len(lost)} states up to entry {last.count}, and the log here, of {chain.head.count} entries, "
         "does not hold them. The data-protection officer finds out who put it there; the hospital's IT restores the newest "
-        "backup"
+        "backup. Only if there is none, the data-protection officer answers for the loss: `fedcxr hospital audit accept-loss`"
     )

@@ -35,11 +35,23 @@ def why_not(site: SiteConfig, instruction: Instruction) -> Refusal | None:
 
 def why_not_delivered(site: SiteConfig, request: DeliveryRequest) -> Refusal | None:
     """Why a finished update does not leave; None: its study's plan is still approved."""
-    if approval_of_study(site.state_path, request.study_digest) is not None:
-        return None
-    reason = "what the hospital approved of this study was withdrawn: the update stays"
-    logger.warning("round %d is not delivered: %s", request.round_number, reason)
-    return Refusal(code=RefusalCode.UNAPPROVED, reason=reason)
+    try:
+        require_approved(site, request.study_digest)
+    except NotTaken as err:
+        logger.warning("round %d is not delivered: %s", request.round_number, err)
+        return err.refusal
+    return None
+
+
+def require_approved(site: SiteConfig, study_digest: str) -> None:
+    """Go on while something of a study is approved.
+
+    Raises:
+        NotTaken: nothing is, or not any more.
+    """
+    if approval_of_study(site.state_path, study_digest) is None:
+        reason = "what the hospital approved of this study was withdrawn: the update stays"
+        raise NotTaken(RefusalCode.UNAPPROVED, reason)
 
 
 def checked_plan(site: SiteConfig, signed: SignedPlan) -> Plan:

@@ -49,7 +49,9 @@ def leave_shards(
     with metered("left", wanted, on_end) as meter, Line(site) as line:
         patience = Patience(ticket.expires, meter)
         leaving = _Leaving(line=line, patience=patience, meter=meter, parcel=parcel, read=read)
-        for number, place in places.items():
+        for num_left, (number, place) in enumerate(places.items()):
+            if num_left > 0:
+                patience.require_time()
             leaving.leave(_Shard(number=number, place=place, size=parcel.sizes[number]))
         return meter.moved.num_bytes
 

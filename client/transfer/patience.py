@@ -28,6 +28,15 @@ class Patience:
         """A byte arrived: the next trouble is a new one."""
         self._failures = 0
 
+    def require_time(self) -> None:
+        """Go on while the ticket lasts.
+
+        Raises:
+            TicketExpired: if it does not.
+        """
+        if time.time() >= self._expires:
+            raise TicketExpired("the line is slow")
+
     def wait(self, trouble: LineBroken) -> None:
         """Pause before the next attempt.
 

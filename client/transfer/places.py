@@ -47,10 +47,13 @@ def places_of(site: SiteConfig, ticket: Ticket, shards: Sequence[int]) -> dict[i
 
 
 def _place(site: SiteConfig, ticket: Ticket, link: str) -> Place:
-    if not link.startswith("/"):
-        return _bucket(site, link)
+    return own_place(site, link, ticket.token) if link.startswith("/") else _bucket(site, link)
+
+
+def own_place(site: SiteConfig, link: str, token: str) -> Place:
+    """A path at the coordinator."""
     host, _, port = site.coordinator.rpartition(":")
-    return Place(host=host, port=int(port), target=link, token=ticket.token, is_bucket=False)
+    return Place(host=host, port=int(port), target=link, token=token, is_bucket=False)
 
 
 def _bucket(site: SiteConfig, link: str) -> Place:

@@ -2,10 +2,9 @@
 
 import contextlib
 import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -13,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from federation.certificates import Certificate
+from federation.identity import Identity
 
 START_SECONDS = 15.0
 LOOK_SECONDS = 0.05
@@ -65,7 +65,7 @@ def taken_place(host: str, port: int) -> Iterator[Place]:
 
 @contextlib.contextmanager
 def serving(app: ASGIApp, place: Place, *, tls: Certificate | None) -> Iterator[None]:
-    """Serve in a thread of its own.
+    """Serve in a thread of its own; a renewed certificate is taken up when somebody connects.
 
     Raises:
         ConsoleDidNotStart: if it does not come up.
@@ -102,11 +102,10 @@ def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:
 
 
 def _config(app: ASGIApp, tls: Certificate | None) -> uvicorn.Config:
+    identity = Identity(tls.cert_path, tls.key_path) if tls else None
     return uvicorn.Config(
         app,
-        ssl_certfile=tls.cert_path if tls else None,
-        ssl_keyfile=tls.key_path if tls else None,
-        ssl_context_factory=_modern_tls if tls else None,
+        ssl_context_factory=(lambda *_: identity.greeting()) if identity else None,
         log_level="warning",
         access_log=False,
         ws="none",
@@ -118,9 +117,3 @@ def _config(app: ASGIApp, tls: Certificate | None) -> uvicorn.Config:
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
-
-
-def _modern_tls(_: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    context = default()
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context

@@ -10,7 +10,7 @@ from typing import get_args
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from federation.encoding import Encoding
-from federation.messages import Shipment, Step, Ticket
+from federation.messages import BoxTicket, Shipment, Step, Ticket
 from federation.parcel import NotTheParcel, Parcel
 from federation.wire.header import (
     MAX_WHOLE,
@@ -144,10 +144,44 @@ def ticket_in(fields: Header, *, num_links: int) -> Ticket:
     links = texts(fields, "links", max_length=MAX_SHARDS, max_letters=MAX_LINK)
     if len(links) != num_links or not all(_is_plain(link) for link in links):
         raise Unreadable("links")
+    return Ticket(links=links, token=_token(fields), expires=whole(fields, "expires"))
+
+
+def box_fields(box: BoxTicket) -> Fields:
+    """Leave to open a box as fields of a record."""
+    return {
+        "link": box.link,
+        "token": box.token,
+        "expires": box.expires,
+        "max_bytes": box.max_bytes,
+    }
+
+
+def box_in(record: RecordDict, name: str) -> BoxTicket | None:
+    """The leave to open a box that lies in a record; None if there is none.
+
+    Raises:
+        Unreadable: it is malformed.
+    """
+    fields = fields_of(record, name)
+    if fields is None:
+        return None
+    link = text(fields, "link")
+    if not link.startswith("/") or len(link) > MAX_LINK or not _is_plain(link):
+        raise Unreadable("link")
+    return BoxTicket(
+        link=link,
+        token=_token(fields),
+        expires=whole(fields, "expires"),
+        max_bytes=whole(fields, "max_bytes"),
+    )
+
+
+def _token(fields: Header) -> str:
     token = text(fields, "token")
     if len(token) > MAX_LINK or not _is_plain(token):
         raise Unreadable("token")
-    return Ticket(links=links, token=token, expires=whole(fields, "expires"))
+    return token
 
 
 def _ticket_in(record: RecordDict, name: str, parcel: Parcel) -> Ticket | None:

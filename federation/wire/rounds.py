@@ -24,13 +24,22 @@ from federation.wire.header import (
     fields_of,
     header_of,
     number,
+    put_part,
     refusal_fields,
     refusal_in,
     text,
     whole,
     with_header,
 )
-from federation.wire.parcels import content_in, parcel_in, put_parcel, put_shipment, shipment_in
+from federation.wire.parcels import (
+    box_fields,
+    box_in,
+    content_in,
+    parcel_in,
+    put_parcel,
+    put_shipment,
+    shipment_in,
+)
 from model.conditioning import NULL, NUM_SITES
 from privacy.ledger.chain import Head
 from privacy.ledger.witness import Receipt, ReceiptInvalid, parse_receipt, receipt_text
@@ -53,6 +62,8 @@ def pack_instruction(instruction: Instruction) -> RecordDict:
         "log_witness": witness_text(instruction.log_witness) if instruction.log_witness else "",
     }
     record = with_header(header)
+    if instruction.box is not None:
+        put_part(record, "box", box_fields(instruction.box))
     put_shipment(record, "weights", instruction.weights)
     if instruction.base is not None:
         put_shipment(record, "base", instruction.base)
@@ -82,6 +93,7 @@ def unpack_instruction(record: RecordDict) -> Instruction:
         witness_key=_witness_key(header),
         plan=_plan(header),
         log_witness=_log_witness(header),
+        box=box_in(record, "box"),
     )
 
 

@@ -112,6 +112,10 @@ class Boxes:
                 self._put_away(box)
         self.sweep()
 
+    def names(self) -> list[str]:
+        """Of everything that lies here."""
+        return [box.name for box in self._listed()]
+
     def sweep(self) -> None:
         """Finish emptying what was closed, if that was interrupted."""
         for box in self._listed():

@@ -78,6 +78,16 @@ class BucketStore:
 
         return _ticket(shards, seconds, link)
 
+    def box_ticket(
+        self,
+        owner: str,
+        *,
+        site: str,
+        max_bytes: int,
+        seconds: float,
+    ) -> None:
+        """None: a bucket lets nobody announce anything."""
+
     def arrived(self, space: str, parcel: Parcel) -> frozenset[int]:
         """Numbers of the shards that lie in the bucket in their size."""
         there = self._objects.sizes(f"{check_space(space)}/")

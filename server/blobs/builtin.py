@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from federation.messages import Ticket
+from federation.messages import BoxTicket, Ticket
 from federation.parcel import Parcel, ReadShard, shards_in_folder
 from server.blobs.boxes import Boxes, boxes_path
-from server.blobs.names import shard_link
+from server.blobs.names import box_link, shard_link
+from server.blobs.opening import allow
 from server.blobs.published import Published, published_path
 from server.blobs.store import ShardDamaged
 from server.blobs.tickets import Right, load_key, sign_token
@@ -46,6 +47,13 @@ class BuiltinStore:
     ) -> Ticket:
         """Leave for one hospital to leave some shards, for a while, as long as it is a member."""
         return self._ticket(space, shards, "leave", site=site, seconds=seconds)
+
+    def box_ticket(self, owner: str, *, site: str, max_bytes: int, seconds: float) -> BoxTicket:
+        """Leave for one hospital to open a box by itself, until everything under its name is forgotten."""
+        allow(self._boxes, owner, max_bytes)
+        expires = int(time.time() + seconds)
+        token = sign_token(self._key, site=site, space=owner, right="open", expires=expires)
+        return BoxTicket(link=box_link(owner), token=token, expires=expires, max_bytes=max_bytes)
 
     def arrived(self, space: str, parcel: Parcel) -> frozenset[int]:
         """Numbers of the shards that are whole and verified."""

@@ -4,6 +4,7 @@ import re
 
 MAX_SHARDS = 10_000
 _SPACE = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
+_OWN_BOX = re.compile(r"(.+)\.[0-9a-f]{16}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
@@ -23,6 +24,17 @@ def check_space(name: str) -> str:
     return name
 
 
+def own_box(owner: str, digest: str) -> str:
+    """The box for one parcel of whoever may open boxes under a name: another parcel has another."""
+    return f"{owner}.{digest[:16]}"
+
+
+def owner_of(space: str) -> str | None:
+    """Under whose name a box stands; None for a space that is no such box."""
+    found = _OWN_BOX.fullmatch(space)
+    return found[1] if found else None
+
+
 def shard_number(text: str) -> int | None:
     """The number as it is written in a link; None for any other way to write it."""
     return int(text) if _NUMBER.fullmatch(text) else None
@@ -31,6 +43,11 @@ def shard_number(text: str) -> int | None:
 def shard_name(number: int) -> str:
     """Name of a shard's file or object."""
     return f"{number:06d}"
+
+
+def box_link(space: str) -> str:
+    """Where a box is opened at the public port."""
+    return f"/blobs/{space}"
 
 
 def shard_link(space: str, number: int) -> str:

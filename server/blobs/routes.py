@@ -1,6 +1,7 @@
 """The paths under ``/blobs/`` of the public port: who may, which shard, and then to work."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from server.blobs.boxes import Boxes, Expected, boxes_path
 from server.blobs.fetching import shard_answer
 from server.blobs.leaving import add_to_shard, answer, how_much
 from server.blobs.names import is_space, shard_number
+from server.blobs.opening import open_own_box
 from server.blobs.published import Published, published_path
 from server.blobs.tickets import Right, TokenRefused, check_token, load_key
 from server.blobs.traffic import Traffic, traffic_path
@@ -23,6 +25,7 @@ from server.blobs.traffic import Traffic, traffic_path
 logger = logging.getLogger(__name__)
 
 PATH = "/blobs/{space}/{number}"
+BOX_PATH = "/blobs/{space}"
 MAX_IGNORED_BYTES = 2**26
 """A body that is not wanted is read to its end if it announces to be no longer, so that the answer arrives."""
 
@@ -49,19 +52,16 @@ class BlobRoutes:
 
     def routes(self) -> list[Route]:
         """What to mount."""
-        return [Route(PATH, self._serve, methods=["GET", "HEAD", "PUT"])]
+        return [
+            Route(PATH, self._shard, methods=["GET", "HEAD", "PUT"]),
+            Route(BOX_PATH, self._box, methods=["PUT"]),
+        ]
 
-    async def _serve(self, request: Request) -> Response:
-        try:
-            response = await self._answer(request)
-        except HTTPException as err:
-            response = PlainTextResponse(err.detail, err.status_code, err.headers)
-        except OSError:
-            logger.exception("the disk refused")
-            response = PlainTextResponse("disk", 503)
-        if not _may_be_ignored(request):
-            response.headers["Connection"] = "close"
-        return response
+    async def _shard(self, request: Request) -> Response:
+        return await _served(request, self._answer)
+
+    async def _box(self, request: Request) -> Response:
+        return await _served(request, self._open)
 
     async def _answer(self, request: Request) -> Response:
         right: Right = "fetch" if request.method == "GET" else "leave"
@@ -73,6 +73,11 @@ class BlobRoutes:
         if right == "fetch":
             return await self._fetch(request, space, number, site)
         return await self._leave(request, space, number, site)
+
+    async def _open(self, request: Request) -> Response:
+        space = request.path_params["space"]
+        self._check(request, space, "open")
+        return await open_own_box(request, self._boxes, space)
 
     def _check(self, request: Request, space: str, right: Right) -> str:
         """The hospital that shows a ticket that counts."""
@@ -108,6 +113,20 @@ class BlobRoutes:
             return await add_to_shard(request, expected, partial(self._traffic.note, space, site))
         finally:
             self._busy.discard(shard)
+
+
+async def _served(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    """An answer whatever happens, after which the line ends if too much of the body may be left."""
+    try:
+        response = await answer(request)
+    except HTTPException as err:
+        response = PlainTextResponse(err.detail, err.status_code, err.headers)
+    except OSError:
+        logger.exception("the disk refused")
+        response = PlainTextResponse("disk", 503)
+    if not _may_be_ignored(request):
+        response.headers["Connection"] = "close"
+    return response
 
 
 async def _busy_answer(request: Request, expected: Expected) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from federation.messages import Ticket
+from federation.messages import BoxTicket, Ticket
 from federation.parcel import Parcel, ReadShard
 
 
@@ -28,6 +28,14 @@ class BlobStore(Protocol):
         self, space: str, parcel: Parcel, shards: Sequence[int], *, site: str, seconds: float
     ) -> Ticket:
         """Leave for one hospital to leave some shards, for a while."""
+
+    def box_ticket(
+        self, owner: str, *, site: str, max_bytes: int, seconds: float
+    ) -> BoxTicket | None:
+        """Leave for one hospital to open a box by itself, and to leave one change there.
+
+        The box is `names.own_box` of the parcel. None if the place lets nobody open anything.
+        """
 
     def arrived(self, space: str, parcel: Parcel) -> frozenset[int]:
         """Numbers of the shards that are there."""

@@ -1,4 +1,4 @@
-"""Tokens: leave to fetch, or to leave, the shards of one space for a while, signed by the coordinator.
+"""Tokens: leave to fetch, to leave, or to announce and leave, the shards of one space for a while, signed by the coordinator.
 
 A token travels inside an authenticated message and is good for nothing but its space, its right and its time, and for
 no longer than the hospital that it was given to is a member. It names no file.
@@ -9,13 +9,16 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from privacy.secret_file import create_secret
+from server.blobs.names import owner_of
 
-Right = Literal["fetch", "leave"]
+Right = Literal["fetch", "leave", "open"]
+"""The last one is for a box that the hospital names itself (`names.owner_of`), and includes leaving what it announced."""
 
 KEY_NAME = "blobs.key"
 KEY_BYTES = 32
@@ -91,7 +94,7 @@ def check_token(key: bytes, token: str, *, space: str, right: Right) -> Given:
         TokenRefused: if it is not; nothing says why.
     """
     claims = _claims(key, token)
-    if claims.get("space") != space or claims.get("right") != right:
+    if not _is_good_for(claims, space, right):
         raise TokenRefused
     site, since, expires = claims.get("site"), claims.get("since"), claims.get("expires")
     if not (isinstance(site, str) and isinstance(since, float) and isinstance(expires, int)):
@@ -99,6 +102,13 @@ def check_token(key: bytes, token: str, *, space: str, right: Right) -> Given:
     if time.time() > expires:
         raise TokenExpired
     return Given(site=site, since=since)
+
+
+def _is_good_for(claims: Mapping[str, object], space: str, right: Right) -> bool:
+    """Whether a token that says this opens a space for this."""
+    said = claims.get("space"), claims.get("right")
+    is_for_owner = right in {"open", "leave"} and said == (owner_of(space), "open")
+    return is_for_owner or (right != "open" and said == (space, right))
 
 
 def _claims(key: bytes, token: str) -> dict[str, object]:

@@ -14,7 +14,8 @@ from server.console.views import samples_path, site_rows, standing_of, study_vie
 from server.endpoint import ROSTER, CoordinatorNotRunning, Endpoint, read_endpoint
 from server.enrolment.members_table import members_table
 from server.roster_keys import read_roster
-from server.store import StudyStore, all_studies
+from server.store import StudyStore
+from server.survey import answering, open_study, study_folders, survey
 
 pages = APIRouter()
 
@@ -32,10 +33,11 @@ Nodes = Annotated[Connections, Depends(connections_of)]
 def overview(request: Request, console: SignedIn, nodes: Nodes) -> Response:
     """All studies, and whether hospitals can connect."""
     connected = nodes.look()
-    views = [study_view(store, connected) for store in all_studies(nodes.state_path)]
+    views, damaged = survey(nodes.state_path, lambda store: study_view(store, connected))
     facts = {
         "endpoint": _endpoint(nodes.state_path),
         "studies": sorted(views, key=lambda view: view.urgency),
+        "damaged": damaged,
         "connected": connected,
         "program": program(),
         "state_path": nodes.state_path,
@@ -66,8 +68,10 @@ def hospitals(request: Request, console: SignedIn, nodes: Nodes) -> Response:
     connected, endpoint = nodes.look(), _endpoint(nodes.state_path)
     roster = endpoint.roster_path if endpoint else nodes.state_path / ROSTER
     members = members_table(nodes.state_path, roster)
+    stores, damaged = survey(nodes.state_path, answering)
     facts = {
-        "rows": site_rows(all_studies(nodes.state_path), connected, members),
+        "rows": site_rows(stores, connected, members),
+        "damaged": damaged,
         "standing_of": standing_of,
         "problems": read_roster(roster).problems,
         "roster": roster,
@@ -80,10 +84,14 @@ def hospitals(request: Request, console: SignedIn, nodes: Nodes) -> Response:
 
 
 def _store(state_path: Path, key: str) -> StudyStore:
-    """The study of an address; compared with what there is, so that no address names another folder."""
-    for store in all_studies(state_path):
-        if store.folder.name == key:
-            return store
+    """The study of an address; compared with what there is, so that no address names another folder.
+
+    Raises:
+        DamagedStudy: if it cannot be read.
+    """
+    for folder in study_folders(state_path):
+        if folder.name == key:
+            return open_study(folder)
     raise HTTPException(404)
 
 

@@ -1,5 +1,6 @@
 """The coordinator's console, put together and served until it is stopped."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,19 +8,32 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from federation.certificates import Certificate, issue_certificate, make_authority
+from federation.certificates import (
+    AuthorityUnusable,
+    Certificate,
+    issue_certificate,
+    make_authority,
+)
 from federation.console.doorkeeper import Doorkeeper
 from federation.console.guard import LOOPBACK, guarded, origins_of
 from federation.console.look import environment
 from federation.console.pages import Console, Link, console_app
 from federation.console.password import read_password
 from federation.console.serving import is_loopback, serving, taken_place
+from federation.files import AlreadyRunning
 from server.console.connections import Connections
 from server.console.pages import pages
 from server.endpoint import CoordinatorNotRunning
+from server.enrolment.renewing import present_authority
 
+logger = logging.getLogger(__name__)
+
+RENEW_SECONDS = 60.0
+"""Between two looks at how long the certificate still lasts."""
 PASSWORD_NAME = "console.password"  # noqa: S105  a file's name
 COMMAND = "fedcxr coordinator console"
+CERTIFICATE = "console"
+"""Folder of its certificate, beside the authority's."""
 LINKS = (
     Link(path="/", text="Studies", below="/studies/"),
     Link(path="/hospitals", text="Hospitals"),
@@ -83,7 +97,9 @@ def serve_console(
         with serving(app, place, tls=tls):
             ready(f"{'https' if tls else 'http'}://{hosts[0]}:{place.port}/")
             door.begin()
-            stop.wait()
+            while not stop.wait(RENEW_SECONDS):
+                if tls is not None:
+                    _renew(settings)
 
 
 def coordinator_console(
@@ -117,4 +133,13 @@ def _identity(settings: ConsoleSettings) -> tuple[Certificate | None, tuple[str,
         raise NoName
     folder = settings.state_path / "tls"
     authority = make_authority(folder)
-    return issue_certificate(folder / "console", authority, settings.names), settings.names
+    return issue_certificate(folder / CERTIFICATE, authority, settings.names), settings.names
+
+
+def _renew(settings: ConsoleSettings) -> None:
+    """Have the certificate last: what is on the disk is taken up when somebody connects."""
+    try:
+        authority = present_authority(settings.state_path)
+        issue_certificate(settings.state_path / "tls" / CERTIFICATE, authority, settings.names)
+    except (AuthorityUnusable, AlreadyRunning, OSError) as err:
+        logger.error("the console's certificate cannot be renewed: %s", err)  # noqa: TRY400  a sentence

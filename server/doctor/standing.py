@@ -16,7 +16,8 @@ from server.plans.issuing import PLAN
 from server.room import SPARE_BYTES, free_bytes
 from server.state_folder import StateFolderUnusable, open_state_folder
 from server.status import study_status
-from server.store import StudyStore, all_studies
+from server.store import StudyStore
+from server.survey import survey
 
 MIN_FILES = 1024
 LARGE_ROUND = 12
@@ -49,7 +50,8 @@ def disk(coordinator: Coordinator) -> Finding:
     if not coordinator.state.is_dir():
         return skipped("there is no state folder yet")
     free = free_bytes(coordinator.state)
-    needed = SPARE_BYTES + sum(map(_round_bytes, all_studies(coordinator.state)))
+    sizes, _ = survey(coordinator.state, _round_bytes)
+    needed = SPARE_BYTES + sum(sizes)
     shown = f"{free / 1e9:.1f} GB are free, rounds take about {needed / 1e9:.1f} GB"
     if free < needed:
         return fail(shown, Job.MACHINE, f"free some; see: df -h {coordinator.state}")
@@ -74,8 +76,10 @@ def databases(coordinator: Coordinator) -> Finding:
 
 
 def studies(coordinator: Coordinator) -> Finding:
-    """Does a study wait for a person?"""
-    states = [study_status(store) for store in all_studies(coordinator.state)]
+    """Can every study be read, and does none wait for a person?"""
+    states, damaged = survey(coordinator.state, study_status)
+    if damaged:
+        return fail(str(damaged[0]), Job.COORDINATOR, "do that, then type the same again")
     stopped = [each for each in states if each.state == "stopped"]
     if stopped:
         return fail(
@@ -93,20 +97,21 @@ def studies(coordinator: Coordinator) -> Finding:
 
 def weights(coordinator: Coordinator) -> Finding:
     """Are the weights of every study's last round there?"""
-    stores = all_studies(coordinator.state)
-    missing = [store for store in stores if _last_is_missing(store)]
+    seen, _ = survey(coordinator.state, lambda store: (store.study.name, _last_is_missing(store)))
+    missing = [name for name, is_missing in seen if is_missing]
     if missing:
         return fail(
-            f"the weights of the last round of {missing[0].study.name} are gone from the disk",
+            f"the weights of the last round of {missing[0]} are gone from the disk",
             Job.COORDINATOR,
             "stop the coordinator, and restore the folder: fedcxr coordinator restore",
         )
-    return ok("the weights of every last round are there") if stores else skipped("no study yet")
+    return ok("the weights of every last round are there") if seen else skipped("no study yet")
 
 
 def plans(coordinator: Coordinator) -> Finding:
     """Is every study's plan signed by this coordinator, and in force?"""
-    stores = [store for store in all_studies(coordinator.state) if _waits_with_plan(store)]
+    seen, _ = survey(coordinator.state, lambda store: (store, _waits_with_plan(store)))
+    stores = [store for store, waits in seen if waits]
     if not stores:
         return skipped("no study with a plan waits to run")
     public_path = (coordinator.state / FOLDER / KEY_NAME).with_suffix(".pub")

@@ -41,20 +41,26 @@ class OwnCertificates:
         try:
             before, opening = self._shown(), find_opening(self.state)
             names = self.names if opening is None else (*self.names, opening.host)
-            issue_certificate(self.state / "tls", self._authority(), names)
+            issue_certificate(self.state / "tls", present_authority(self.state), names)
         except (AuthorityUnusable, AlreadyRunning, ConfigError, OSError) as err:
             logger.error("the port's certificate cannot be renewed: %s", err)  # noqa: TRY400  a sentence
         else:
             if self._shown() != before:
                 logger.info("the port's certificate is renewed")
 
-    def _authority(self) -> Authority:
-        """Never a new one out of nothing: hospitals would not know it."""
-        folder = self.state / "tls"
-        if not (folder / "ca.crt").exists():
-            raise AuthorityUnusable(folder / "ca.crt", "is not there any more")
-        return make_authority(folder)
-
     def _shown(self) -> bytes:
         path = self.state / "tls" / "server.crt"
         return path.read_bytes() if path.exists() else b""
+
+
+def present_authority(state: Path) -> Authority:
+    """Of a state folder; never a new one out of nothing: nobody would know it.
+
+    Raises:
+        AuthorityUnusable: if it is gone, damaged or expired.
+        AlreadyRunning: if another process takes too long over making the next one.
+    """
+    folder = state / "tls"
+    if not (folder / "ca.crt").exists():
+        raise AuthorityUnusable(folder / "ca.crt", "is not there any more")
+    return make_authority(folder)

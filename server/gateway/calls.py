@@ -64,6 +64,8 @@ class FleetCalls:
         self._members = members
         self._known: set[bytes] = set()
         """Keys that the SuperLink answered; no more than there are hospitals."""
+        self._brought: set[str] = set()
+        """Hospitals whose nodes have brought something of an answer since they last asked for work."""
         self._calls = Buckets(per_second=limits.calls_per_second, at_once=limits.calls_at_once)
 
     async def answer(self, request: Request) -> Response:
@@ -100,6 +102,8 @@ class FleetCalls:
         headers, path = _kept(request.headers, _travels), request.scope["path"]
         site = self._members.member(request.headers)
         stood = self._waiting.stand(site)
+        if path == ASKS_FOR_WORK:
+            self._ring_if_it_brought(site)
         try:
             answer = await self._upstream.post(path, content=body, headers=headers)
         except httpx.HTTPError:
@@ -107,12 +111,21 @@ class FleetCalls:
         if answer.is_success:
             self._known.add(key)
             if path in BRINGS_ANSWERS:
-                self._bells.ring(ANSWERS + site)
+                self._brought.add(site)
             if path == ASKS_FOR_WORK and not answer.content:
                 await self._waiting.until_it_rings(site, stood)
         # A node tries again after 503 but loses its reply, or ends, after 500.
         status = 503 if answer.status_code == 500 else answer.status_code
         return _in_pieces(answer.content, status, _kept(answer.headers, _returns))
+
+    def _ring_if_it_brought(self, site: str) -> None:
+        """Tell of an answer once its node asks for more work: then all of its pieces are here.
+
+        Whoever looks for an answer that is half there waits for the rest of it, a second or more at a time.
+        """
+        if site in self._brought:
+            self._brought.discard(site)
+            self._bells.ring(ANSWERS + site)
 
 
 def _refused(request: Request, status: int, word: str, *, site: str = "") -> Response:

@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Protocol
 
+from federation.identity import Identity
 from server.gateway.buckets import OWN_MACHINE, Buckets, origin_of
 from server.gateway.journal import Journal
 from server.gateway.limits import GatewayLimits
@@ -28,37 +27,6 @@ class MakeLine(Protocol):
 
     def __call__(self, *, on_lost: Callable[[], None]) -> asyncio.Protocol:
         """It calls ``on_lost`` when the connection is over."""
-
-
-class Identity:
-    """The server's certificate and key, read again when their files change."""
-
-    def __init__(self, cert_path: Path, key_path: Path) -> None:
-        self._paths = (cert_path, key_path)
-        self._read = self._marks()
-        self.context = self._load()
-
-    def refresh(self) -> None:
-        """Use a renewed certificate for connections from now on; keep the old one if the new one cannot be used."""
-        try:
-            marks = self._marks()
-            if marks == self._read:
-                return
-            self.context, self._read = self._load(), marks
-        except (OSError, ssl.SSLError):
-            logger.warning("the new certificate cannot be used yet; the old one stays")
-        else:
-            logger.info("a renewed certificate is in use")
-
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(*self._paths)
-        return context
-
-    def _marks(self) -> tuple[tuple[int, int], ...]:
-        about = [path.stat() for path in self._paths]
-        return tuple((each.st_mtime_ns, each.st_ino) for each in about)
 
 
 class Crowd:

@@ -14,12 +14,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from federation.bells import bells_of
+from federation.identity import Identity
 from server.blobs.routes import BlobRoutes
 from server.enrolment.members import Members
 from server.enrolment.routes import EnrolRoutes
 from server.gateway.app import gateway_app
 from server.gateway.counters import Counters
-from server.gateway.door import Door, Identity, listen
+from server.gateway.door import Door, listen
 from server.gateway.journal import Journal
 from server.gateway.limits import GatewayLimits, load_limits
 from server.gateway.line import GuardedLine

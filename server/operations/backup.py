@@ -21,6 +21,7 @@ from federation.archive import (
     write_backup,
 )
 from server.endpoint import ENDPOINT_NAME, CoordinatorNotRunning
+from server.survey import naming_record, study_folders
 
 SIDE = "coordinator"
 MADE_ANEW = frozenset({"flower", "logs", "blobs", "scratch", ENDPOINT_NAME, "superexec.secret"})
@@ -38,12 +39,13 @@ def backup(state_path: Path, target: Path, *, with_keys: bool) -> Contents:
     Raises:
         CoordinatorNotRunning: there is no coordinator in that folder, running or not.
         KeepsChanging: a study committed a round at every look.
+        DamagedStudy: a study's record cannot be read.
     """
     if not (state_path / "tls").is_dir():
         raise CoordinatorNotRunning(state_path)
     secrets = _secrets(state_path)
     with draft_in(state_path) as draft:
-        for folder in sorted(path.parent for path in (state_path / "studies").glob("*/study.json")):
+        for folder in study_folders(state_path):
             _add_study(draft, state_path, folder)
         draft.add_folder(state_path, "", wanted=lambda path: _is_kept(path, with_keys=with_keys))
         left_out = () if with_keys else secrets
@@ -70,7 +72,8 @@ def _add_study(draft: Draft, state_path: Path, folder: Path) -> None:
     """One study as it is between two commits."""
     name = folder.relative_to(state_path).as_posix()
     for _ in range(MAX_LOOKS):
-        before = _num_rounds(folder / "study.db")
+        with naming_record(folder):
+            before = _num_rounds(folder / "study.db")
         draft.add_folder(folder, name, wanted=_is_of_study)
         if (
             _num_rounds(folder / "study.db")

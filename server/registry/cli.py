@@ -23,8 +23,10 @@ def models(state: State, as_json: Json = False) -> None:
     """List every finished model, and which one is in use."""
     from server.registry.models import registered_models
     from server.registry.promotion import current_path, history, in_use
+    from server.survey import damaged_studies
 
     folder = _state_folder(state)
+    damaged = damaged_studies(folder)
     steps, found = history(folder), registered_models(folder)
     reachable = in_use(steps)
     current = reachable[-1] if reachable else ""
@@ -41,8 +43,10 @@ def models(state: State, as_json: Json = False) -> None:
             }
             for step in steps
         ],
+        "damaged": {each.folder.name: str(each) for each in damaged},
     }
-    emit(facts, "\n".join(lines) or "no study is finished yet", as_json=as_json)
+    lines = [*(lines or ["no study is finished yet"]), *map(str, damaged)]
+    emit(facts, "\n".join(lines), as_json=as_json)
 
 
 @app.command()

@@ -24,8 +24,10 @@ from federation.config import StudyConfig, parse_study, study_digest
 from federation.messages import Instruction
 from federation.processes import Supervisor
 from server.endpoint import Endpoint
+from server.instructing import EVERYTHING_INSIDE
 from server.records import Part
-from server.rounds import EVERYTHING_INSIDE, Answered, Event, run_study
+from server.rounds import run_study
+from server.sites import Answered, Event
 from server.start import starting_weights
 from server.store import StudyStore
 from server.watch import StudyStopped, run_to_end

@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from client.evidence import log
 from client.evidence.check import check
@@ -21,21 +20,9 @@ from federation.log_witness import sign_head
 from federation.node_keys import make_node_key
 from federation.signing import load_private
 from server.evidence.witnesses import Witnesses, witnesses_of
+from tests.faults.mortal import dies_after, mortal
 
 CALLS = ("write", "fsync", "ftruncate", "rename", "replace")
-NEVER = -1
-
-
-def killing(real: Callable[..., Any], due: list[int]) -> Callable[..., Any]:
-    """The same call, and before it perhaps the end."""
-
-    def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-        due[0] -= 1
-        if due[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **named)
-
-    return call
 
 
 def work(state: Path) -> None:
@@ -76,13 +63,12 @@ def coordinator_of(state: Path) -> Witnesses:
     return witnesses_of(state / "coordinator")
 
 
-def ending(state: Path, kill_at: int) -> int:
-    """How a process ends that is killed at a call; 0 if it got through."""
+def ending(state: Path, instant: Callable[[], None]) -> int:
+    """How a process ends that has an instant before every call; 0 if it got through."""
     process = os.fork()
     if process == 0:
-        due = [kill_at]
         for name in CALLS:
-            setattr(os, name, killing(getattr(os, name), due))
+            setattr(os, name, mortal(getattr(os, name), instant))
         work(state)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -95,8 +81,11 @@ def main() -> None:
         make_node_key(state, "north")
         coordinator = coordinator_of(state)
         public = coordinator.authority.public
-        code, problems = ending(state, number), list(check(state, authority=public).problems)
-        if ending(state, NEVER):
+        code, problems = (
+            ending(state, dies_after(number - 1)),
+            list(check(state, authority=public).problems),
+        )
+        if ending(state, lambda: None):
             problems.append("the second process failed")
         problems += check(state, authority=public).problems
         left = sum(entry.event == "change-left" for entry in log.entries(state))

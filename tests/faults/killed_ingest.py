@@ -8,11 +8,9 @@ there were.
 
 import os
 import shutil
-import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Generator, Iterator
-from functools import wraps
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from client.dicom.rejection import Reason, Rejection
 from client.intake.ingest import ingest_from
 from client.sources.item import Item
 from model.conditioning import Metadata
+from tests.faults.mortal import dies_after, mortal
 
 SIZE = 8
 DISTURBED = ("fsync", "rename", "replace", "unlink", "rmdir", "mkdir")
@@ -109,22 +108,9 @@ class Mortal(sqlite3.Connection):
 
 def die_at(number: int) -> None:
     """Have this process killed at an instant."""
-    left = iter(range(number))
-
-    def instant() -> None:
-        if next(left, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def mortal(function: Callable[..., object]) -> Callable[..., object]:
-        @wraps(function)
-        def before(*arguments: object, **keywords: object) -> object:
-            instant()
-            return function(*arguments, **keywords)
-
-        return before
-
+    instant = dies_after(number)
     for name in DISTURBED:
-        setattr(os, name, mortal(getattr(os, name)))
+        setattr(os, name, mortal(getattr(os, name), instant))
     connect = sqlite3.connect
     Mortal.instant = staticmethod(instant)
     sqlite3.connect = lambda *names, **choices: connect(*names, factory=Mortal, **choices)  # type: ignore[assignment]

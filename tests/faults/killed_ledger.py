@@ -44,6 +44,7 @@ from privacy.accounting.phase import Phase  # noqa: E402
 from privacy.ledger.book import Book  # noqa: E402
 from privacy.ledger.ledger import open_ledger, round_key  # noqa: E402
 from privacy.ledger.verification import problems_of, read_statement  # noqa: E402
+from tests.faults.mortal import dies_after, mortal  # noqa: E402
 
 STUDY = "ab" * 32
 PHASE = Phase(noise_multiplier=2.0, sample_rate=0.01, num_steps=10)
@@ -103,38 +104,31 @@ class Durable:
 
 def instrument(instant: Callable[[], None], durable: Durable) -> None:
     """Have every system call on a file of this process pass an instant first."""
+    calls = {name: mortal(real, instant) for name, real in REAL.items()}
 
-    def mortal(name: str) -> Callable[..., object]:
-        def call(*arguments: Any, **keywords: Any) -> object:  # noqa: ANN401
-            instant()
-            if name == "write":  # of which the first half is an instant of its own
-                half = len(arguments[1]) // 2
-                written = REAL["write"](arguments[0], bytes(arguments[1])[:half])
-                instant()
-                return written + REAL["write"](arguments[0], bytes(arguments[1])[half:])
-            result = REAL[name](*arguments, **keywords)
-            if name == "fsync":
-                durable.synced(arguments[0])
-            return result
+    def in_halves(descriptor: int, content: bytes) -> int:
+        half = len(content) // 2
+        halves = (bytes(content)[:half], bytes(content)[half:])
+        return sum(calls["write"](descriptor, each) for each in halves)
 
-        return call
+    def for_good(descriptor: int) -> None:
+        calls["fsync"](descriptor)
+        durable.synced(descriptor)
 
-    for name in CALLS:
-        setattr(os, name, mortal(name))
+    for name, call in {**calls, "write": in_halves, "fsync": for_good}.items():
+        setattr(os, name, call)
 
 
 def die_at(number: int, folder: Path, *, power_cut: bool) -> None:
     """Have this process end at an instant; all instants are counted if it lives."""
-    durable, passed = Durable(folder, folder.parent / "durable.json"), iter(range(number))
+    durable = Durable(folder, folder.parent / "durable.json")
 
-    def instant() -> None:
-        if next(passed, None) is None:
-            if power_cut:
-                durable.cut()
-            durable.remember()
-            os.kill(os.getpid(), signal.SIGKILL)
+    def last() -> None:
+        if power_cut:
+            durable.cut()
+        durable.remember()
 
-    instrument(instant, durable)
+    instrument(dies_after(number, last=last), durable)
 
 
 def take_part(folder: Path, notes: Notes, num_rounds: int) -> None:

@@ -21,7 +21,8 @@ from federation.strict_yaml import dump_yaml
 from server.endpoint import CoordinatorNotRunning, read_endpoint
 from server.records import RoundRecord
 from server.status import study_status
-from server.store import StudyStore, all_studies
+from server.store import StudyStore
+from server.survey import answering, survey
 from server.watch import want
 from simulation.approvals import approve_everywhere
 from simulation.federate import hospital_program, wait_for_hospitals, write_profile
@@ -152,7 +153,7 @@ class Mortal:
 
     def _seems_to_run(self) -> bool:
         """Whether a study is said to be running."""
-        stores = all_studies(self.layout.coordinator)
+        stores = survey(self.layout.coordinator, answering)[0]
         return any(study_status(store).state == "running" for store in stores)
 
     def _settle(self) -> None:

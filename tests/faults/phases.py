@@ -17,9 +17,13 @@ NUM_ROUNDS = 3
 SHARD_VALUES = 60_000
 NUM_SHARDS = 14
 """Of the tiny model in shards of so many values."""
-BESIDE = ("shards", "steps", "private")
-"""Kinds of studies whose tensors travel beside messages."""
+SENT_FOR = ("shards", "steps", "private")
+"""Kinds of studies whose tensors travel beside messages, changes when they are sent for."""
+BESIDE = (*SENT_FOR, "at-once")
+"""The same, and one whose changes are left before the answers."""
 KINDS = (*BESIDE, "inline")
+INLINE_BYTES = {"inline": 2**25, "at-once": 2**19}
+"""What a message may hold; the tiny model has 3.3 MB."""
 IN_BATCHES = ("--max-scratch", "0.002")
 """Room for four shards of each hospital at a time."""
 TERMS = PrivacyTerms(noise_multiplier=2.0, sample_rate=0.5, max_grad_norm=0.1)
@@ -84,14 +88,14 @@ PHASES = {
     "hospital delivering": Phase(
         victim="hospital", points=["delivering"], per_round=NUM_SHARDS, halves=True, kinds=BESIDE
     ),
-    "hospital delivered": Phase(victim="hospital", points=["delivered"], kinds=BESIDE),
+    "hospital delivered": Phase(victim="hospital", points=["delivered"], kinds=SENT_FOR),
     "hospital writing files": Phase(victim="hospital", points=["half-written"], per_round=3),
     "coordinator receiving batches": Phase(
         victim=COORDINATOR,
         points=["received", "received-whole"],
         per_round=2 * NUM_SHARDS,
         halves=True,
-        kinds=BESIDE,
+        kinds=SENT_FOR,
         arguments=IN_BATCHES,
     ),
     "hospital delivering batches": Phase(
@@ -99,7 +103,7 @@ PHASES = {
         points=["delivering"],
         per_round=NUM_SHARDS,
         halves=True,
-        kinds=BESIDE,
+        kinds=SENT_FOR,
         arguments=IN_BATCHES,
     ),
 }
@@ -162,7 +166,7 @@ def study_of(name: str, kind: str, *, num_rounds: int = NUM_ROUNDS) -> StudyConf
         stages=(stage,),
         transport=Transport(
             download="int8" if kind == "steps" else "fp32",
-            inline_bytes=2**25 if kind == "inline" else 1000,
+            inline_bytes=INLINE_BYTES.get(kind, 1000),
             shard_values=SHARD_VALUES,
         ),
     )

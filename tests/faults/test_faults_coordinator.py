@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
 
 import client.rounds
 from client.app import app
@@ -31,6 +30,8 @@ from federation.wire.rounds import pack_instruction, unpack_answer
 from model.adapter import adapter_shapes
 from model.arrays import Arrays, digest_arrays
 from server.enrolment.authority import study_authority
+
+pytestmark = pytest.mark.usefixtures("inside_a_flower_task", "outlives_its_parent")
 
 StudyOf = Callable[..., StudyConfig]
 PlanOf = Callable[..., SignedPlan]
@@ -81,11 +82,8 @@ class Hospital:
 
 
 @pytest.fixture(autouse=True)
-def inside_a_flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flower stamps messages with the running task; and nothing is trained here, ever."""
-    for field in ("_run_id", "_node_id", "_task_id"):
-        monkeypatch.setattr(TaskIdentity, field, 1)
-    monkeypatch.setattr("client.app.die_with_parent", lambda: None)
+def nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, ever."""
     for name in ("train_here", "train_in_private", "train_together"):
         monkeypatch.setattr(client.rounds, name, None)
 

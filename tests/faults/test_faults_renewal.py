@@ -1,15 +1,10 @@
 """Certificate and authority are renewed in the middle of a round, and the old ones end: the round goes on with the new."""
 
-import os
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -17,47 +12,29 @@ from client.config import SiteConfig, load_site
 from client.enrolment.certificate import read_certificate, signing_request
 from client.evidence.log import entries
 from federation.certificates import make_authority
-from federation.config import StudyConfig, parse_study
 from federation.enrolment import CERTIFICATE_LIFE, CERTIFICATE_NAME, public_pem_of
 from federation.files import write_file
 from federation.node_keys import make_node_key
-from federation.processes import Supervisor, flower_environment
 from server.enrolment.certifying import certify, read_request
 from server.enrolment.opening import Opening
 from server.enrolment.register import enter
 from server.enrolment.steps import next_authority, open_coordinator
-from server.store import StudyStore
-from server.watch import run_to_end
-from simulation.approvals import approve_everywhere
-from simulation.federate import (
-    start_coordinator,
-    start_hospital,
-    wait_for_hospitals,
-    write_profile,
-)
 from simulation.layout import Layout
 from tests.faults.federation_under_test import wait_until
+from tests.faults.one_hospital import (
+    IMAGE_SIZE,
+    IN_MAKE_FAULTS,
+    NAME,
+    study_of_one,
+    typed,
+    under_way,
+)
 
-pytestmark = [
-    pytest.mark.federation,
-    pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("FEDCXR_ALL_FAULTS"), reason="`make faults` runs it"),
-]
-NAME = "site-01"
+pytestmark = IN_MAKE_FAULTS
 STEPS = 3000
 """Of the round: a quarter of a minute at least."""
 SECONDS_LEFT = 10.0
 """Of the certificate, when it is renewed."""
-
-
-def study() -> StudyConfig:
-    return parse_study(
-        '{"name":"renewal","seed":5,"model":{"size":"tiny","image_size":16},'
-        '"rounds":{"num_sites":1,"min_sites":1,"deadline_seconds":300,"retry_seconds":1},'
-        '"transport":{"inline_bytes":1000,"shard_values":200000},'
-        '"stages":[{"kind":"full","num_rounds":1,'
-        f'"local":{{"local_steps":{STEPS},"batch_size":4,"learning_rate":0.001}}}}]}}'
-    )
 
 
 def enrolled(layout: Layout, life: timedelta) -> x509.Certificate:
@@ -72,25 +49,21 @@ def enrolled(layout: Layout, life: timedelta) -> x509.Certificate:
     return certificate
 
 
+def with_members(layout: Layout, port: int) -> None:
+    """The coordinator knows certificates, and the hospital's is the first."""
+    opening = Opening(host="127.0.0.1", port=port, listen="127.0.0.1", image_size=IMAGE_SIZE)
+    enrolled(layout, CERTIFICATE_LIFE)
+    open_coordinator(layout.coordinator, opening, move=False)
+
+
 def test_a_certificate_that_is_renewed_while_training_goes_on_costs_no_step_of_it(
     memory_path: Path, make_hospital: Callable[..., SiteConfig]
 ) -> None:
     layout = Layout(memory_path)
-    make_hospital(layout.hospital(NAME), "state")
-    with Supervisor() as supervisor:
-        endpoint = start_coordinator(supervisor, layout)
-        opening = Opening(host="127.0.0.1", port=endpoint.port, listen="127.0.0.1", image_size=16)
-        write_profile(layout, NAME, image_size=16, port=endpoint.port, ca_path=endpoint.ca_path)
-        enrolled(layout, CERTIFICATE_LIFE)
-        open_coordinator(layout.coordinator, opening, move=False)
-        store = StudyStore.create(layout.coordinator, study())
-        approve_everywhere(store, layout, [NAME])
-        start_hospital(supervisor, layout, NAME)
-        wait_for_hospitals(supervisor, layout, [NAME])
-        threading.Thread(
-            target=lambda: run_to_end(layout.coordinator, study(), on_change=lambda _: None),
-            daemon=True,
-        ).start()
+    study = study_of_one("renewal", num_rounds=1, num_steps=STEPS)
+    with under_way(
+        study, layout, make_hospital, prepare=lambda port: with_members(layout, port)
+    ) as store:
         state = load_site(layout.profile(NAME)).state_path
 
         def events() -> list[str]:
@@ -124,10 +97,5 @@ def end_old_authority(layout: Layout) -> None:
 def renew(layout: Layout) -> None:
     """Type it; `up` does the same by itself when less than a month is left."""
     begun = time.monotonic()
-    subprocess.run(
-        [sys.executable, "-m", "cli", "hospital", "renew", layout.profile(NAME)],
-        check=True,
-        timeout=60,
-        env=flower_environment(layout.out / "home"),
-    )
+    typed(layout, "renew")
     assert time.monotonic() - begun < SECONDS_LEFT

@@ -17,7 +17,8 @@ from federation.stages import FullStage, LocalTraining, LoraStage, OuterStep
 from model.arrays import Arrays, digest_arrays
 from model.tensor_file import TensorFile, copy_tensors
 from model.tensors import InMemory, Tensors
-from server.rounds import Answered, Asked, Event, run_study
+from server.rounds import run_study
+from server.sites import Answered, Asked, Event
 from server.state import GlobalState
 from server.store import StudyStore
 from simulation.in_process import Ask, InProcess

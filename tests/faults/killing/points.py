@@ -57,8 +57,11 @@ def _asking(module: ModuleType) -> None:
 
 def _store(module: ModuleType) -> None:
     before(module, "StudyStore.commit", "commit-begins")
-    _wrap(module, "sync_folder", _syncing)
     before(module, "StudyStore._forget_old_rounds", "row-written")
+
+
+def _round_folders(module: ModuleType) -> None:
+    _wrap(module, "sync_folder", _syncing)
 
 
 def _syncing(real: Any) -> Any:  # noqa: ANN401
@@ -199,6 +202,7 @@ CHANGES: dict[str, Change] = {
     "model.arrays": _arrays,
     "server.rounds": _rounds,
     "server.asking": _asking,
+    "server.round_folders": _round_folders,
     "server.store": _store,
     "server.hospitals": _hospitals,
     "server.next_round": _next_round,
