@@ -2,13 +2,16 @@
 
 import contextlib
 import fcntl
+import glob
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 LOCK_PATIENCE_SECONDS = 0.5
+DRAFT_SUFFIX = ".writing"
 
 
 class AlreadyRunning(RuntimeError):
@@ -26,39 +29,39 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     Drafts of the same file go that a killed process left: a write that was cut off is made once more by whoever follows.
     """
     make_private_folder(path.parent)
-    for left in _drafts_of_the_dead(path):
-        left.unlink(missing_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.")
-    draft = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    _remove_abandoned_drafts(path)
+    draft, file = _new_draft(path)
+    with file:
+        try:
             os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
-def _drafts_of_the_dead(path: Path) -> Iterator[Path]:
-    """Drafts of a file whose writers live no more; each has its writer's process id in its name."""
-    prefix = f".{path.name}."
-    for other in path.parent.iterdir():
-        if other.name.startswith(prefix):
-            writer, _, rest = other.name.removeprefix(prefix).partition(".")
-            if rest and writer.isdecimal() and not _is_alive(int(writer)):
-                yield other
+def _new_draft(path: Path) -> tuple[Path, BinaryIO]:
+    """An empty file beside the one to be written, locked until it is closed."""
+    while True:
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=DRAFT_SUFFIX
+        )
+        file = os.fdopen(descriptor, "wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return Path(name), file
+        file.close()  # between its making and its lock somebody took it for abandoned
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        with contextlib.suppress(PermissionError):  # somebody else's
-            os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
+def _remove_abandoned_drafts(path: Path) -> None:
+    """Remove drafts of a file that nobody holds any more: the system lets go of a lock with its last holder."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*{DRAFT_SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError, PermissionError), draft.open("rb") as file:
+            if _acquire(file.fileno(), patience_seconds=0.0):
+                draft.unlink(missing_ok=True)
 
 
 def make_private_folder(path: Path) -> Path:

@@ -1,9 +1,11 @@
 """A small file is replaced in one step, and the drafts of writers that were killed go with the next write."""
 
-import os
+import fcntl
 import signal
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,20 +46,47 @@ def test_the_next_write_removes_what_a_killed_one_left(path: Path) -> None:
     assert drafts(path) == []
 
 
-def test_the_draft_of_a_process_that_lives_stays(path: Path) -> None:
-    under_way = path.with_name(f".{path.name}.{os.getppid()}.abcdefgh")
-    under_way.touch()
+def test_a_draft_that_somebody_still_writes_stays_whatever_its_process(path: Path) -> None:
+    (draft,) = drafts(path)
+    with draft.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_file(path, b"new")
+        assert drafts(path) == [draft]
+    write_file(path, b"newer")
+    assert drafts(path) == []
+
+
+def test_a_draft_that_was_taken_for_abandoned_before_its_lock_is_made_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def made_and_removed(*args: str, **options: str) -> tuple[int, str]:
+        descriptor, name = mkstemp(*args, **options)
+        made.append(name)
+        if len(made) == 1:
+            Path(name).unlink()
+        return descriptor, name
+
+    mkstemp = tempfile.mkstemp
+    monkeypatch.setattr("federation.files.tempfile.mkstemp", made_and_removed)
     write_file(path, b"new")
-    assert drafts(path) == [under_way]
+    assert (path.read_bytes(), len(made), drafts(path)) == (b"new", 2, [])
+
+
+def test_many_writers_of_one_file_at_once_all_come_through(path: Path) -> None:
+    contents = [bytes([number]) * 100 for number in range(8)]
+    with ThreadPoolExecutor(len(contents)) as writers:
+        for _ in range(10):
+            list(writers.map(lambda content: write_file(path, content), contents))
+            assert path.read_bytes() in contents
+    assert drafts(path) == []
 
 
 def test_drafts_of_other_files_and_files_of_other_people_stay(path: Path) -> None:
-    (dead,) = drafts(path)
-    pid = dead.name.split(".")[3]
     others = {
-        path.with_name(f".status.json.old.{pid}.abcdefgh"),
-        path.with_name(f".other.json.{pid}.abcdefgh"),
-        path.with_name(f".status.json.{pid}"),
+        path.with_name(".other.json.abcdefgh.writing"),
+        path.with_name(".status.json.abcdefgh"),
         path.with_name(".status.json.swp"),
     }
     for other in others:
