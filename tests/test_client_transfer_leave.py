@@ -235,7 +235,9 @@ def test_a_server_that_starts_again_gets_the_rest(
         sent, missing = line.bytes_up, change.num_bytes - len(everything(shelf))
         with BlobServer(tmp_path, shelf, port):
             leaving.join(20)
-        assert line.bytes_up - sent < 1.2 * missing
+        assert (
+            line.bytes_up - sent < 1.2 * missing + 2**14
+        )  # a handshake and heads, if little is missing
     assert everything(shelf) == (tmp_path / "change").read_bytes()
 
 

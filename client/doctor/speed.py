@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from client.config import SiteConfig
 from client.enrolment.certificate import read_certificate
 from client.refused import NotTaken
-from client.transfer.line import Line, LineBroken, pieces_of_answer
+from client.transfer.line import Line, LineBroken
 from client.transfer.places import Place
 from client.transfer.refusals import NotWanted, TicketExpired
 from federation.enrolment import CERTIFICATE_HEADER, CERTIFICATE_NAME, KEY_HEADER, header_of
@@ -94,7 +94,7 @@ def _rate(move: Callable[[int], None]) -> float:
 
 def _fetch(line: Line, site: SiteConfig, headers: dict[str, str], num_bytes: int) -> None:
     place = _place(site, num_bytes)
-    for _ in pieces_of_answer(line.ask("GET", place, headers), place, num_bytes):
+    for _ in line.pieces(line.ask("GET", place, headers), place, num_bytes):
         pass
 
 

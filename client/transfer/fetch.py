@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from client.config import SiteConfig
-from client.transfer.line import Line, LineBroken, pieces_of_answer
+from client.transfer.line import Line, LineBroken
 from client.transfer.moved import Meter, OnEnd, log_moved, metered
 from client.transfer.patience import Patience
 from client.transfer.places import Place, places_of
@@ -98,7 +98,7 @@ class _Received:
             self._hash.update(content)
             self._hashed += len(content)
 
-    def add(self, content: bytes) -> None:
+    def add(self, content: memoryview) -> None:
         """The next bytes."""
         write_all(self._file, content)
         self._hash.update(content)
@@ -164,7 +164,7 @@ def _receive(
         received.begin(number)
     if answer.status not in {200, 206}:
         raise LineBroken(f"answer {answer.status}")
-    for piece in pieces_of_answer(answer, place, end - received.length):
+    for piece in line.pieces(answer, place, end - received.length):
         received.add(piece)
         meter.count(len(piece))
         patience.progress()

@@ -27,7 +27,7 @@ CONNECT_SECONDS = 10.0
 STALL_SECONDS = 30.0
 """A line on which nothing moved for so long is broken."""
 PIECE_BYTES = 2**16
-"""Handed to the line at once: so much has to leave within `STALL_SECONDS`."""
+"""Moved at once: so much has to leave within `STALL_SECONDS`, and what came of so much is lost when the line breaks."""
 UNSENT_BYTES = 2**17
 """The system takes so many bytes ahead of what the network carries; they are lost when the line breaks."""
 MAX_ANSWER_BYTES = 2**16
@@ -37,18 +37,6 @@ UNDERSTOOD = frozenset({200, 201, 202, 204, 206, 409, 413, 416, 422})
 
 class LineBroken(Exception):
     """The line or the other side did not do its part this time; the text says the kind of trouble alone."""
-
-
-class PacedAnswer(http.client.HTTPResponse):
-    """An answer whose body comes no faster than the hospital lets it."""
-
-    pace = Pace(None)
-
-    def read1(self, n: int = -1) -> bytes:
-        """Some bytes, once their time has come."""
-        piece = super().read1(n)
-        self.pace.take(len(piece))
-        return piece
 
 
 class Line:
@@ -87,7 +75,7 @@ class Line:
     def ask(
         self, method: str, place: Place, headers: Mapping[str, str], body: Iterable[memoryview] = ()
     ) -> http.client.HTTPResponse:
-        """Send one request; the answer's body is yet to be read (`pieces_of_answer`) if it is for a GET that succeeded.
+        """Send one request; the answer's body is yet to be read (`pieces`) if it is for a GET that succeeded.
 
         Raises:
             LineBroken: if it is worth another attempt.
@@ -107,12 +95,28 @@ class Line:
                 break
         with _on_the_line(place):
             self._answer = answer = connection.getresponse()
-            if isinstance(answer, PacedAnswer):
-                answer.pace = self._down
             if method != "GET" or answer.status >= 300:
                 answer.read(MAX_ANSWER_BYTES)
         _check_status(answer.status, place, answer.headers.get(REFUSAL_HEADER, ""))
         return answer
+
+    def pieces(
+        self, answer: http.client.HTTPResponse, place: Place, num_bytes: int
+    ) -> Iterator[memoryview]:
+        """An answer's body as it arrives, so many bytes at most; each piece lies where the one before it was.
+
+        Raises:
+            LineBroken: if it ends before.
+        """
+        buffer = memoryview(bytearray(PIECE_BYTES))
+        while num_bytes > 0:
+            with _on_the_line(place):
+                count = answer.readinto(buffer[: min(PIECE_BYTES, num_bytes)])
+            if not count:
+                raise LineBroken("the answer ended early")
+            self._down.take(count)
+            num_bytes -= count
+            yield buffer[:count]
 
     def _connected(self, place: Place) -> http.client.HTTPConnection:
         """The connection at hand, if it leads there and nothing is left to read on it; else a new one."""
@@ -129,25 +133,6 @@ class Line:
         connection = self._connection
         if connection is not None and connection.sock is not None:
             cut(connection.sock)
-
-
-def pieces_of_answer(
-    answer: http.client.HTTPResponse, place: Place, num_bytes: int
-) -> Iterator[bytes]:
-    """The body as it arrives, so many bytes at most.
-
-    Raises:
-        LineBroken: if it ends before.
-    """
-    while num_bytes > 0:
-        with _on_the_line(place):
-            piece = answer.read1(min(PIECE_BYTES, num_bytes))
-        if not piece:
-            raise LineBroken("the answer ended early")
-        num_bytes -= len(piece)
-        yield piece
-    if answer.length == 0:
-        answer.read()  # lets go of the connection, for the next request
 
 
 def _taken(connection: http.client.HTTPConnection, piece: memoryview) -> bool:
@@ -177,9 +162,7 @@ def _connect(site: SiteConfig, place: Place) -> http.client.HTTPConnection:
 
 def _unconnected(site: SiteConfig, place: Place) -> http.client.HTTPConnection:
     if place.is_plain:
-        plain = http.client.HTTPConnection(place.host, place.port, timeout=CONNECT_SECONDS)
-        plain.response_class = PacedAnswer
-        return plain
+        return http.client.HTTPConnection(place.host, place.port, timeout=CONNECT_SECONDS)
     trusted = ssl.create_default_context(cafile=None if place.is_bucket else site.ca_path)
     trusted.minimum_version = ssl.TLSVersion.TLSv1_2
     proxy = proxy_towards(place.host, place.port, profile=site.proxy)
@@ -187,7 +170,6 @@ def _unconnected(site: SiteConfig, place: Place) -> http.client.HTTPConnection:
     connection = http.client.HTTPSConnection(
         first.host, first.port, timeout=CONNECT_SECONDS, context=trusted
     )
-    connection.response_class = PacedAnswer
     if proxy is not None:
         headers = {"Host": f"{place.host}:{place.port}", **proxy.headers}
         connection.set_tunnel(place.host, place.port, headers)
