@@ -30,7 +30,7 @@ class BoxTicket:
     """Leave to open a box for one change at the coordinator, and to leave the change there before it is asked for."""
 
     link: str
-    """Path of the box at the coordinator, to which a dot and the first of the parcel's digest are added."""
+    """Path of the owner's boxes at the coordinator; `own_boxes.own_box` makes one of it for each parcel."""
     token: str
     expires: int
     """Seconds since 1970, UTC."""

@@ -8,10 +8,10 @@ from flwr.app import Message
 
 from federation.config import RoundRules
 from federation.messages import Delivered, Delivery, DeliveryRequest, Refusal, RefusalCode
+from federation.own_boxes import own_box
 from federation.parcel import Parcel
 from federation.wire.deliveries import pack_delivery_request, unpack_delivery
 from federation.wire.header import ProtocolMismatch, Unreadable
-from server.blobs.names import own_box
 from server.blobs.store import BlobStore
 from server.collection import Came, Words
 from server.mailbox import NOT_NOW, Mailbox, Node

@@ -19,12 +19,12 @@ from client.transfer import patience
 from client.transfer.opening import open_box
 from federation.config import StudyConfig, Transport, parse_study, study_digest, study_json
 from federation.messages import BoxTicket, Instruction, Refusal, Update
+from federation.own_boxes import own_box
 from federation.plan import SignedPlan
 from federation.shipment import inline_shipment
 from federation.stages import FullStage, LocalTraining
 from model.arrays import Arrays
 from server.blobs.builtin import BuiltinStore
-from server.blobs.names import own_box
 from tests.faults.gateway_process import SITE, Gateway
 
 FULL = FullStage(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from federation.own_boxes import own_box
 from server.blobs.boxes import Boxes, boxes_path
-from server.blobs.names import own_box
 from server.blobs.opening import MAX_ANNOUNCEMENT_BYTES, allow
 from tests.faults.gateway_process import SHARD, Gateway
 

@@ -7,6 +7,7 @@ from client.transfer.line import Line, LineBroken
 from client.transfer.places import own_place
 from client.transfer.refusals import TooLarge
 from federation.messages import BoxTicket, Ticket
+from federation.own_boxes import own_box
 from federation.parcel import Parcel
 
 
@@ -27,7 +28,7 @@ def open_box(site: SiteConfig, box: BoxTicket, parcel: Parcel) -> Ticket:
     """
     announced = {"sizes": parcel.sizes, "digests": parcel.digests}
     body = memoryview(json.dumps(announced).encode())
-    link = f"{box.link}.{parcel.digest[:16]}"
+    link = own_box(box.link, parcel.digest)
     with Line(site) as line:
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         answer = line.ask("PUT", own_place(site, link, box.token), headers, [body])

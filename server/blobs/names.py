@@ -4,7 +4,6 @@ import re
 
 MAX_SHARDS = 10_000
 _SPACE = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
-_OWN_BOX = re.compile(r"(.+)\.[0-9a-f]{16}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
@@ -22,17 +21,6 @@ def check_space(name: str) -> str:
     if not is_space(name):
         raise ValueError(f"{name[:130]!r} cannot name a space of blobs")
     return name
-
-
-def own_box(owner: str, digest: str) -> str:
-    """The box for one parcel of whoever may open boxes under a name: another parcel has another."""
-    return f"{owner}.{digest[:16]}"
-
-
-def owner_of(space: str) -> str | None:
-    """Under whose name a box stands; None for a space that is no such box."""
-    found = _OWN_BOX.fullmatch(space)
-    return found[1] if found else None
 
 
 def shard_number(text: str) -> int | None:

@@ -15,8 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from federation.files import write_file
+from federation.own_boxes import owner_of
 from server.blobs.boxes import Boxes
-from server.blobs.names import MAX_SHARDS, owner_of
+from server.blobs.names import MAX_SHARDS
 
 ALLOWANCE_NAME = "allowance.json"
 MAX_ANNOUNCEMENT_BYTES = 2**20

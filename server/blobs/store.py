@@ -34,7 +34,7 @@ class BlobStore(Protocol):
     ) -> BoxTicket | None:
         """Leave for one hospital to open a box by itself, and to leave one change there.
 
-        The box is `names.own_box` of the parcel. None if the place lets nobody open anything.
+        The box is `own_boxes.own_box` of the parcel. None if the place lets nobody open anything.
         """
 
     def arrived(self, space: str, parcel: Parcel) -> frozenset[int]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from federation.own_boxes import owner_of
 from privacy.secret_file import create_secret
-from server.blobs.names import owner_of
 
 Right = Literal["fetch", "leave", "open"]
-"""The last one is for a box that the hospital names itself (`names.owner_of`), and includes leaving what it announced."""
+"""The last one is for a box that the hospital names itself (`own_boxes.owner_of`), and includes leaving what it announced."""
 
 KEY_NAME = "blobs.key"
 KEY_BYTES = 32
