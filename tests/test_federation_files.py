@@ -7,6 +7,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,8 +62,8 @@ def test_a_draft_that_was_taken_for_abandoned_before_its_lock_is_made_again(
 ) -> None:
     made: list[str] = []
 
-    def made_and_removed(*args: str, **options: str) -> tuple[int, str]:
-        descriptor, name = mkstemp(*args, **options)
+    def made_and_removed(**options: Any) -> tuple[int, str]:  # noqa: ANN401
+        descriptor, name = mkstemp(**options)
         made.append(name)
         if len(made) == 1:
             Path(name).unlink()
