@@ -147,7 +147,7 @@ def test_a_model_that_does_not_listen_is_at_chance(bad: Evaluation) -> None:
     assert found.mean_drawn.value == pytest.approx(0.5, abs=0.15)
     assert found.mean_real.value > 0.9
     assert bad.utility.synthetic.value < bad.utility.real.value - 0.2
-    assert "cannot be ruled out" in found.verdict
+    assert found.mean_ratio.interval.high < 0.8
 
 
 def test_a_model_of_ten_pictures_has_no_range_and_no_variety(
@@ -155,7 +155,7 @@ def test_a_model_of_ten_pictures_has_no_range_and_no_variety(
 ) -> None:
     pooled = bad.fidelity[0].groups[0]
     assert pooled.excess.value > 0
-    assert pooled.drawn.prdc.recall < 0.7 * pooled.real.prdc.recall
+    assert pooled.drawn.prdc.recall < 0.9 * pooled.real.prdc.recall
     assert bad.diversity.same_condition.value > good.evaluation.diversity.same_condition.value
 
 
