@@ -63,12 +63,13 @@ def test_claims_cannot_be_exchanged_under_a_signature() -> None:
         check_token(KEY, f"{body}.{signature}", space="study-1.b", right="leave")
 
 
-@pytest.mark.parametrize("place", range(0, len(token()), 7))
-def test_no_character_of_a_token_can_be_changed(place: int) -> None:
+def test_no_character_of_a_token_can_be_changed() -> None:
     good = token()
-    other = "A" if good[place] != "A" else "B"
-    with pytest.raises(TokenRefused):
-        check_token(KEY, good[:place] + other + good[place + 1 :], space="study-1.a", right="leave")
+    for place, letter in enumerate(good):
+        other = "A" if letter != "A" else "B"
+        changed = good[:place] + other + good[place + 1 :]
+        with pytest.raises(TokenRefused):
+            check_token(KEY, changed, space="study-1.a", right="leave")
 
 
 def test_not_even_the_bits_of_a_token_that_mean_nothing_can_be_changed() -> None:
