@@ -199,7 +199,7 @@ def test_the_noise_that_leaves_has_the_width_that_is_claimed_and_no_other() -> N
     pair, alone = ("view", "sex"), count(records, policy)
     draws = [
         abs(number - 500)
-        for _ in range(60)
+        for _ in range(150)
         for row in with_pairs(alone, records, policy, [pair]).pairs["view"]["sex"].values()
         for number in row.values()
         if number is not None and number > 250
@@ -207,7 +207,7 @@ def test_the_noise_that_leaves_has_the_width_that_is_claimed_and_no_other() -> N
     ratio = math.exp(-1 / scale)
     mean = 2 * ratio / (1 - ratio**2)  # of |k| under the discrete Laplace law
     error = mean / math.sqrt(len(draws))  # its standard deviation is about its mean
-    assert len(draws) == 240
+    assert len(draws) == 600
     assert abs(np.mean(draws) - mean) < 5 * error
     assert abs(np.mean(draws) - 1.5 * mean) > 5 * error
     assert abs(np.mean(draws) - 0.5 * mean) > 5 * error
