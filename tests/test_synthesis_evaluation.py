@@ -155,7 +155,7 @@ def test_a_model_of_ten_pictures_has_no_range_and_no_variety(
 ) -> None:
     pooled = bad.fidelity[0].groups[0]
     assert pooled.excess.value > 0
-    assert pooled.drawn.prdc.recall < 0.9 * pooled.real.prdc.recall
+    assert pooled.drawn.prdc.recall < 0.7 * pooled.real.prdc.recall
     assert bad.diversity.same_condition.value > good.evaluation.diversity.same_condition.value
 
 
