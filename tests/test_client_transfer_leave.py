@@ -232,12 +232,11 @@ def test_a_server_that_starts_again_gets_the_rest(
         leaving.start()
         until(lambda: len(everything(shelf)) > 1_200_000)
         server.close()
+        time.sleep(0.3)  # what was on its way to the dead server is counted with what it got
         sent, missing = line.bytes_up, change.num_bytes - len(everything(shelf))
         with BlobServer(tmp_path, shelf, port):
             leaving.join(20)
-        assert (
-            line.bytes_up - sent < 1.2 * missing + 2**14
-        )  # a handshake and heads, if little is missing
+        assert line.bytes_up - sent < 1.2 * missing
     assert everything(shelf) == (tmp_path / "change").read_bytes()
 
 
