@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -70,6 +71,16 @@ class GuardedLine(HttpToolsProtocol):
         """Pass on what is in order, head by head and body by body."""
         while data and not self._is_over:
             data = self._take_body(data) if self._body_left else self._take_head(data)
+
+    def on_body(self, body: bytes) -> None:
+        """Some of a body came. What nobody took the last of is handed on as it is; uvicorn would copy it twice."""
+        if self.cycle.body or self.cycle.response_complete:
+            super().on_body(body)
+            return
+        self.cycle.body = body
+        if len(body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """An answer is on its way out."""
