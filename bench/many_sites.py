@@ -22,7 +22,14 @@ from typing import Self
 import numpy as np
 import psutil
 from held_base import HeldBase, make_base
-from rounds import STAND_IN, children, federation, tree_memory
+from rounds import (
+    STAND_IN,
+    children,
+    federation,
+    proportional_bytes,
+    resident_bytes,
+    tree_memory,
+)
 
 from federation.config import ModelChoice, RoundRules, StudyConfig
 from federation.stages import LocalTraining, LoraStage
@@ -123,7 +130,14 @@ def over_processes(
         pids = {name: state.pid for name, state in supervisor.states().items() if state.pid}
 
         def look() -> Mapping[str, tuple[int, int]]:
-            return {name: tree_memory(pid, children()) for name, pid in pids.items()}
+            below = children()
+            return {
+                name: (
+                    tree_memory(pid, below, resident_bytes),
+                    tree_memory(pid, below, proportional_bytes),
+                )
+                for name, pid in pids.items()
+            }
 
         with EveryRound(store=store, look=look) as every:
             run_to_end(layout.coordinator, study, on_change=lambda _: supervisor.tend())

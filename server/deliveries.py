@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from flwr.app import Message
 
@@ -39,11 +40,14 @@ class Boxes:
         for site, parcel in self.parcels.items():
             self.store.open_box(self._name(site), parcel)
 
+    def wanted(self, site: str) -> set[int]:
+        """Those of a site: one with fewer shards has less to leave."""
+        return {number for number in self.shards if number < len(self.parcels[site].sizes)}
+
     def missing(self, site: str) -> tuple[int, ...]:
         """Shards of a site that are not here yet."""
-        parcel = self.parcels[site]
-        here = self.store.arrived(self._name(site), parcel)
-        return tuple(n for n in self.shards if n < len(parcel.sizes) and n not in here)
+        here = self.store.arrived(self._name(site), self.parcels[site])
+        return tuple(sorted(self.wanted(site) - here))
 
     def request(self, site: str, missing: tuple[int, ...], *, seconds: float) -> DeliveryRequest:
         """What a site is asked to leave."""
@@ -105,7 +109,9 @@ def gather(boxes: Boxes, mail: Mailbox, rules: RoundRules, *, num_spare: int) ->
     boxes.open()
     waits = {site: _Wait(missing=boxes.missing(site)) for site in sorted(boxes.parcels)}
     _ask(boxes, mail, mail.online(), waits, rules)
-    return _words(boxes, mail, rules, waits, num_spare=num_spare)
+    here = {site: boxes.wanted(site).difference(wait.missing) for site, wait in waits.items()}
+    came = ((site, Came(shards=tuple(sorted(shards)))) for site, shards in here.items() if shards)
+    return chain(came, _words(boxes, mail, rules, waits, num_spare=num_spare))
 
 
 def _words(

@@ -1,4 +1,4 @@
-"""Changes that are sent for: checked before they are used, never more of them here than there is room for."""
+"""Changes that are sent for: used as they come, no sooner than checked, never more of them here than there is room for."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from federation.messages import Delivered, Refusal, RefusalCode
 from federation.parcel import Parcel, ReadShard, pack_inline, shards_in_memory
 from model.arrays import Arrays, digest_arrays
-from model.tensors import InMemory, pieces_of
-from server.collection import Came, Collection, Expected, Spoilt, Words
+from model.tensors import InMemory, Piece, pieces_of
+from server.collection import CELL, Came, Collection, Expected, Spoilt, Words, sum_of_squares
 
 SHARD_VALUES = 8
 SHAPES = {"a": (3, 8), "b": (5,), "c": (4, 4)}
@@ -43,13 +46,18 @@ class Shelf:
         return self._come(wanted, shards)
 
     def _come(self, wanted: Mapping[str, Parcel], shards: Sequence[int]) -> Words:
+        for shard in shards:
+            for site in wanted:
+                if site in self.refusing:
+                    yield site, self.refusing[site]
+                    continue
+                self.here.add((site, shard))
+                self.most = max(self.most, len(self.here))
+                if (
+                    shard != shards[-1]
+                ):  # of the last one there is no word but the one that all are here
+                    yield site, Came(shards=(shard,))
         for site, parcel in wanted.items():
-            if site in self.refusing:
-                yield site, self.refusing[site]
-                continue
-            self.here |= {(site, shard) for shard in shards if shard < len(parcel.sizes)}
-            self.most = max(self.most, len(self.here))
-            yield site, Came(shards=tuple(shards)[:1])
             yield site, Delivered(parcel_digest=parcel.digest)
 
     def bring(self, site: str, parcel: Parcel, shards: Sequence[int], *, number: int) -> ReadShard:
@@ -119,7 +127,6 @@ CHANGES = {"n": drawn(1), "s": drawn(2)}
 def test_everything_is_sent_for_at_once_where_there_is_room() -> None:
     shelf = shelf_of(CHANGES)
     collection = collection_of(CHANGES, shelf)
-    assert collection.is_whole
     found = read_all(collection)
     assert shelf.asked == [(("n", "s"), tuple(range(NUM_SHARDS)))]
     for site, change in CHANGES.items():
@@ -130,7 +137,6 @@ def test_everything_is_sent_for_at_once_where_there_is_room() -> None:
 def test_with_a_cap_no_more_shards_lie_here_than_it_allows(num_each: int) -> None:
     shelf = shelf_of(CHANGES)
     collection = collection_of(CHANGES, shelf, max_scratch=4 * num_each * SHARD_BYTES)
-    assert not collection.is_whole
     found = read_all(collection)
     collection.finish()
     assert shelf.most <= 4 * num_each
@@ -139,22 +145,61 @@ def test_with_a_cap_no_more_shards_lie_here_than_it_allows(num_each: int) -> Non
         assert digest_arrays(found[site]) == digest_arrays(change)
 
 
+def test_the_next_batch_is_sent_for_before_this_one_is_used() -> None:
+    shelf = shelf_of(CHANGES)
+    tensors = collection_of(CHANGES, shelf, max_scratch=4 * SHARD_BYTES).tensors()
+    tensors["s"].piece(Piece(name="a", start=0, stop=8))
+    assert [shards for _, shards in shelf.asked] == [(0,), (1,)]
+
+
 def test_a_cap_below_a_single_shard_of_each_still_lets_the_round_go_on() -> None:
     shelf = shelf_of(CHANGES)
     read_all(collection_of(CHANGES, shelf, max_scratch=1))
     assert len(shelf.asked) == NUM_SHARDS
 
 
-def test_no_value_is_used_before_every_value_of_every_site_was_checked() -> None:
+def test_what_has_come_is_used_while_the_rest_is_still_coming() -> None:
+    shelf = shelf_of(CHANGES)
+    tensors = collection_of(CHANGES, shelf).tensors()
+    for site in CHANGES:
+        tensors[site].piece(Piece(name="a", start=8, stop=16))
+    assert shelf.here == {(site, shard) for site in CHANGES for shard in (0, 1)}
+
+
+def with_nan_at_the_end() -> dict[str, dict[str, np.ndarray]]:
     bad = drawn(3)
     bad["c"][3, 3] = np.nan
-    changes = {"n": drawn(1), "z": bad}
-    shelf = shelf_of(changes)
-    tensors = collection_of(changes, shelf).tensors()
-    first = next(pieces_of(SHAPES, max_values=4))
+    return {"n": drawn(1), "z": bad}
+
+
+def test_no_value_is_used_before_every_value_of_its_shard_was_checked() -> None:
+    changes = with_nan_at_the_end()
+    tensors = collection_of(changes, shelf_of(changes)).tensors()
+    tensors["z"].piece(Piece(name="c", start=0, stop=8))
     with pytest.raises(Spoilt, match="z: tensor c holds NaN or infinity") as spoilt:
-        tensors["n"].piece(first)
+        tensors["z"].piece(Piece(name="c", start=8, stop=9))
     assert (spoilt.value.site, spoilt.value.refusal.code) == ("z", RefusalCode.NOT_FINITE)
+
+
+@pytest.mark.parametrize("max_scratch", [None, 2 * SHARD_BYTES])
+def test_no_round_ends_before_every_value_of_every_site_was_checked(
+    max_scratch: int | None,
+) -> None:
+    changes = with_nan_at_the_end()
+    collection = collection_of(changes, shelf_of(changes), max_scratch=max_scratch)
+    with pytest.raises(Spoilt, match="z: tensor c holds NaN or infinity"):
+        collection.finish()  # as if no rule had read it
+
+
+@given(
+    arrays(np.float32, st.integers(0, 3 * CELL), elements=st.floats(width=32)),
+)
+def test_a_sum_of_squares_is_that_of_float64_and_not_finite_if_any_value_is_not(
+    values: np.ndarray,
+) -> None:
+    expected = math.fsum(np.square(values, dtype=np.float64).tolist())
+    assert sum_of_squares(values) == pytest.approx(expected, rel=1e-12, nan_ok=True)
+    assert math.isfinite(sum_of_squares(values)) == np.isfinite(values).all()
 
 
 @pytest.mark.parametrize("max_scratch", [None, 2 * SHARD_BYTES])

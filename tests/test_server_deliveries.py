@@ -187,11 +187,13 @@ def test_every_hospital_is_asked_for_its_shards_before_anything_is_waited_for(
     assert clock.now == 0.0
 
 
-def test_what_is_here_already_is_not_asked_for_again(shelf: Shelf) -> None:
+def test_what_is_here_already_is_told_at_once_and_not_asked_for_again(shelf: Shelf) -> None:
     shelf.boxes[space("a")] = {0, 1, 3}
     shelf.boxes[space("b")] = set(range(NUM_SHARDS))
     post = post_of(shelf, a=leaves(shelf), b=leaves(shelf))
-    assert settled(words(shelf, post)).keys() == {"a", "b"}
+    found = words(shelf, post)
+    assert found[:2] == [("a", Came(shards=(0, 1, 3))), ("b", Came(shards=(0, 1, 2, 3, 4)))]
+    assert settled(found).keys() == {"a", "b"}
     assert post.asked == [("a", (2, 4))]
 
 
