@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
-BLOCK_BYTES = 2**18
+BLOCK_BYTES = 2**19
 """What is handed to the disk at once; as much again is read meanwhile."""
 SILENCE_SECONDS = 10.0
 """A line on which nothing moves for so long is given up; its caller goes on where it was."""
