@@ -57,16 +57,21 @@ def inspect_values(name: str, values: NDArray[np.float32]) -> Refusal | None:
     return Refusal(code=RefusalCode.NOT_FINITE, reason=f"tensor {name} holds NaN or infinity")
 
 
-def inspect_true_norm(claimed: float, square: float) -> Refusal | None:
+def inspect_true_norm(claimed: float, square: float, *, is_all: bool) -> Refusal | None:
     """The reason to refuse an update whose values do not have the norm it said, or None.
 
     Args:
         claimed: As the update says.
-        square: Sum of the squares of all values.
+        square: Sum of the squares of all values that were looked at.
+        is_all: Whether that is every value; some of them may not have a larger norm than all.
     """
-    if math.isclose(claimed, math.sqrt(square), rel_tol=NORM_TOLERANCE, abs_tol=1e-30):
+    norm = math.sqrt(square)
+    if math.isclose(claimed, norm, rel_tol=NORM_TOLERANCE, abs_tol=1e-30):
         return None
-    reason = f"its change has norm {math.sqrt(square):.6g}, and it says {claimed:.6g}"
+    if not is_all and norm < claimed:
+        return None
+    more = "" if is_all else " or more"
+    reason = f"its change has norm {norm:.6g}{more}, and it says {claimed:.6g}"
     return Refusal(code=RefusalCode.NORM, reason=reason)
 
 

@@ -203,15 +203,16 @@ class Collection:
         raise Spoilt(site, Refusal(code=RefusalCode.TRANSFER, reason=reason))
 
     def _admit(self, site: str, shards: Sequence[int], read: ReadShard) -> None:
-        """Look at every value once before it can be read; after the last shard, at the norm."""
+        """Look at every value once before it can be read, and at the norm of all that came."""
         change, arrival = self.expected[site], self._arrivals[site]
         for number in shards:
             if number not in arrival.squares:
                 arrival.squares[number] = self._square(site, number, read)
-        if len(arrival.squares) == len(change.parcel.sizes):
-            refusal = inspect_true_norm(change.norm, math.fsum(arrival.squares.values()))
-            if refusal is not None:
-                raise Spoilt(site, refusal)
+        is_all = len(arrival.squares) == len(change.parcel.sizes)
+        total = math.fsum(arrival.squares.values())
+        refusal = inspect_true_norm(change.norm, total, is_all=is_all)
+        if refusal is not None:
+            raise Spoilt(site, refusal)
         arrival.reads.update(dict.fromkeys(shards, read))
 
     def _square(self, site: str, number: int, read: ReadShard) -> float:

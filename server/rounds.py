@@ -16,7 +16,7 @@ from server.aggregation.shares import QuorumNotMet, site_shares
 from server.cohort import outliers
 from server.collection import Collection, Spoilt
 from server.instructing import instruct
-from server.next_round import keeps_step, next_round
+from server.next_round import Diverged, keeps_step, next_round
 from server.offers import Offer, delivered, put_off, refused, settle, take
 from server.records import Part, Reached
 from server.room import file_bytes, needs_room_for_all, room_for_round, within_room
@@ -204,6 +204,7 @@ def _compute(
 
     Raises:
         Spoilt: by a site whose change cannot be used; what was written means nothing.
+        Diverged: if the weights would not be finite, and every site bears out what it said.
     """
     study, number = store.study, state.round_number + 1
     _, stage = study.stage_of(number)
@@ -216,6 +217,10 @@ def _compute(
     )
     records = {site: offer.part.num_records for site, offer in offers.items()}
     shares = site_shares(records, weighting=study.rounds.site_weights)
-    reached = next_round(study, state, collection.tensors(), shares, store.open_round(number))
+    try:
+        reached = next_round(study, state, collection.tensors(), shares, store.open_round(number))
+    except Diverged:
+        collection.finish()  # a hospital that is at fault is named before the study is
+        raise
     collection.finish()
     return reached

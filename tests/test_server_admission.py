@@ -170,11 +170,18 @@ def test_values_that_are_not_finite_are_refused_with_the_name_of_their_tensor(
 
 
 def test_a_change_has_to_have_the_norm_that_it_was_admitted_for() -> None:
-    assert inspect_true_norm(2.0, 4.0) is None
-    assert inspect_true_norm(2.0 * (1 + 1e-7), 4.0) is None
-    refusal = inspect_true_norm(1.0, 4.0)
+    assert inspect_true_norm(2.0, 4.0, is_all=True) is None
+    assert inspect_true_norm(2.0 * (1 + 1e-7), 4.0, is_all=True) is None
+    for claimed in (1.0, 3.0):
+        refusal = inspect_true_norm(claimed, 4.0, is_all=True)
+        assert refusal is not None
+        assert refusal.code is RefusalCode.NORM
+        assert refusal.reason == f"its change has norm 2, and it says {claimed:g}"
+
+
+def test_some_of_a_change_may_have_a_smaller_norm_than_all_of_it_and_no_larger_one() -> None:
+    assert inspect_true_norm(3.0, 4.0, is_all=False) is None
+    assert inspect_true_norm(2.0, 4.0, is_all=False) is None
+    refusal = inspect_true_norm(1.0, 4.0, is_all=False)
     assert refusal is not None
-    assert (refusal.code, refusal.reason) == (
-        RefusalCode.NORM,
-        "its change has norm 2, and it says 1",
-    )
+    assert refusal.reason == "its change has norm 2 or more, and it says 1"

@@ -166,15 +166,15 @@ def test_what_has_come_is_used_while_the_rest_is_still_coming() -> None:
     assert shelf.here == {(site, shard) for site in CHANGES for shard in (0, 1)}
 
 
-def with_nan_at_the_end() -> dict[str, dict[str, np.ndarray]]:
-    bad = drawn(3)
+def with_nan_at_the_end(*, max_scratch: int | None = None) -> Collection:
+    said = {"n": drawn(1), "z": drawn(3)}
+    bad = {name: part.copy() for name, part in said["z"].items()}
     bad["c"][3, 3] = np.nan
-    return {"n": drawn(1), "z": bad}
+    return collection_of(said, shelf_of({**said, "z": bad}), max_scratch=max_scratch)
 
 
 def test_no_value_is_used_before_every_value_of_its_shard_was_checked() -> None:
-    changes = with_nan_at_the_end()
-    tensors = collection_of(changes, shelf_of(changes)).tensors()
+    tensors = with_nan_at_the_end().tensors()
     tensors["z"].piece(Piece(name="c", start=0, stop=8))
     with pytest.raises(Spoilt, match="z: tensor c holds NaN or infinity") as spoilt:
         tensors["z"].piece(Piece(name="c", start=8, stop=9))
@@ -185,8 +185,7 @@ def test_no_value_is_used_before_every_value_of_its_shard_was_checked() -> None:
 def test_no_round_ends_before_every_value_of_every_site_was_checked(
     max_scratch: int | None,
 ) -> None:
-    changes = with_nan_at_the_end()
-    collection = collection_of(changes, shelf_of(changes), max_scratch=max_scratch)
+    collection = with_nan_at_the_end(max_scratch=max_scratch)
     with pytest.raises(Spoilt, match="z: tensor c holds NaN or infinity"):
         collection.finish()  # as if no rule had read it
 
@@ -210,6 +209,17 @@ def test_a_change_that_is_larger_than_was_said_is_found_out(max_scratch: int | N
     with pytest.raises(Spoilt, match="s: its change has norm") as spoilt:
         read_all(collection)  # the last batch brings it to light
     assert spoilt.value.refusal.code == RefusalCode.NORM
+
+
+@pytest.mark.parametrize("max_scratch", [None, 2 * SHARD_BYTES])
+def test_a_shard_that_is_larger_than_the_whole_was_said_to_be_is_never_used(
+    max_scratch: int | None,
+) -> None:
+    large = {name: part * np.float32(1e30) for name, part in CHANGES["s"].items()}
+    shelf = shelf_of({"n": CHANGES["n"], "s": large})
+    tensors = collection_of(CHANGES, shelf, max_scratch=max_scratch).tensors()
+    with pytest.raises(Spoilt, match=r"s: its change has norm .*e\+30 or more, and it says"):
+        tensors["s"].piece(Piece(name="a", start=0, stop=1))
 
 
 def test_a_hospital_that_does_not_deliver_is_named_with_its_reason() -> None:
