@@ -197,7 +197,7 @@ class Collection:
                 return self.source.bring(site, parcel, shards, number=self.number)
             except ShardDamaged as err:
                 logger.warning("%s is to leave a shard again: %s", site, err)
-            for _site, word in self._fetch({site: parcel}, shards):
+            for _, word in self._fetch({site: parcel}, shards):
                 self._hear(site, word)
         reason = "its shards arrive damaged again and again"
         raise Spoilt(site, Refusal(code=RefusalCode.TRANSFER, reason=reason))
