@@ -117,11 +117,16 @@ def leftovers_of(federation: Mortal, store: StudyStore) -> Iterator[Path]:
 
 
 def _halves(state: Path) -> Iterator[Path]:
-    """Files that a writer who was killed did not finish; Flower's own folder apart."""
+    """Files that a writer who was killed did not finish; Flower's own folder apart.
+
+    The gateway lives and writes what it counted every two seconds: a draft that somebody holds, or that is gone by now,
+    is no killed writer's.
+    """
     for path in state.rglob("*"):
         parts = path.relative_to(state).parts
         is_half = path.suffix in {".part", ".partial", ".old", ".tmp"} or path.name.startswith(".")
-        if is_half and parts[0] != "flower":
+        is_held = path.is_file() and is_locked(path)
+        if is_half and parts[0] != "flower" and not is_held and path.exists():
             yield path
 
 
