@@ -77,7 +77,7 @@ class GuardedLine(HttpToolsProtocol):
         if self.cycle.body or self.cycle.response_complete:
             super().on_body(body)
             return
-        self.cycle.body = body
+        self.cycle.body = body  # type: ignore[assignment]  # bytes(body) is then this very object
         if len(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         self.cycle.message_event.set()
