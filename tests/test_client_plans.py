@@ -328,8 +328,27 @@ def test_a_person_types_review_approve_and_plans(
     short = plan.digest[:SHOWN_DIGITS]
     code, out, _ = fedcxr("hospital", "approve", short, profile, "--name", "Dr Example")
     assert (code, f"Dr Example approved plan {plan.digest}" in out) == (0, True)
+    assert "stands against" not in out
     listed = json.loads(fedcxr("hospital", "plans", profile, "--json")[1])
     assert [each["approved_by"] for each in listed["plans"]] == ["Dr Example"]
+
+
+def test_whoever_approves_hears_what_still_stands_against_the_plan(
+    site: SiteConfig,
+    profile: Path,
+    study_of: Callable[..., StudyConfig],
+    plan_of: PlanOf,
+    fedcxr: Command,
+) -> None:
+    plan = plan_of(study_of(replace(PRIVATE, local=replace(PRIVATE.local, local_steps=999))))
+    arrive(site, plan)
+    words = ("hospital", "approve", plan.digest[:SHOWN_DIGITS], profile, "--name", "Dr Example")
+    code, out, _ = fedcxr(*words)
+    assert (code, "Dr Example approved plan" in out) == (0, True)
+    _, still, reason, *_ = out.splitlines()
+    assert still == "What still stands against it here, so that its rounds are refused:"
+    assert "local_steps up to 100" in reason
+    assert "local_steps up to 100" in json.loads(fedcxr(*words, "--json")[1])["against"][0]
 
 
 def test_only_the_entry_point_behind_the_gate_can_have_a_round_trained() -> None:

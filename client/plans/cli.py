@@ -45,17 +45,26 @@ def approve(
     name: Annotated[str, typer.Option(help="Of the person who decides; it goes into the log.")],
     as_json: Json = False,
 ) -> None:
-    """Agree to a plan: from now on this hospital takes part in its rounds."""
+    """Agree to a plan: from now on this hospital takes part in its rounds, if nothing else stands against them."""
     from client.config import load_site
     from client.plans.approving import approve as agree
+    from client.plans.review import review as look_through
 
     profile = load_site(site)
     kept, approval = agree(profile, digest, name=name)
-    facts = {"digest": kept.digest, "study": kept.plan.study.name, "approved_by": approval.name}
+    against = look_through(profile, kept).against
+    facts = {
+        "digest": kept.digest,
+        "study": kept.plan.study.name,
+        "approved_by": approval.name,
+        "against": list(against),
+    }
     text = (
         f"{profile.site_name}: {approval.name} approved plan {kept.digest} of study "
         f"{kept.plan.study.name}, until {kept.plan.ends}"
     )
+    head = ["What still stands against it here, so that its rounds are refused:"] if against else []
+    text = "\n".join([text, *head, *(f"  {each}" for each in against)])
     emit(facts, text, as_json=as_json)
 
 

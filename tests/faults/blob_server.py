@@ -19,6 +19,7 @@ from federation.certificates import Certificate, issue_certificate, make_authori
 
 TOKEN = "claims.signature"  # noqa: S105
 PIECE_BYTES = 2**16
+_Caller = socket.socket | tuple[bytes, socket.socket]
 
 
 @dataclass(kw_only=True)
@@ -80,12 +81,10 @@ class BlobServer:
         self.close()
 
     def close(self) -> None:
-        """Stop, and break what is open."""
+        """Stop, break what is open, and wait until nobody here takes another byte: as when a process is dead."""
         self._server.shutdown()
         self._server.server_close()
-        for connection in list(self._server.connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(2)
+        until(lambda: not self._server.break_open())
 
 
 def certificate(folder: Path) -> Certificate:
@@ -102,6 +101,27 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
         self.connections: set[ssl.SSLSocket] = set()
+        self.serving: set[int] = set()
+        """Numbers of the callers that a thread is there for."""
+
+    def break_open(self) -> bool:
+        """Break every connection; whether somebody is still served."""
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        return bool(self.serving)
+
+    def process_request(self, request: _Caller, client_address: object) -> None:
+        """Have a thread serve somebody who called."""
+        self.serving.add(id(request))
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: _Caller, client_address: object) -> None:
+        """Serve somebody to the end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.serving.discard(id(request))
 
     def server_bind(self) -> None:
         """Take little at a time, so that little is lost with a connection."""
@@ -119,8 +139,16 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def setup(self) -> None:
-        self.request = self.server.context.wrap_socket(self.request, server_side=True)
+        self.request = self.server.context.wrap_socket(
+            self.request, server_side=True, do_handshake_on_connect=False
+        )
         self.server.connections.add(self.request)
+        try:
+            self.request.do_handshake()
+        except (OSError, ValueError):  # broken meanwhile
+            self.server.connections.discard(self.request)
+            self.request.close()
+            raise
         super().setup()
 
     def finish(self) -> None:
