@@ -108,7 +108,8 @@ class _Server(ThreadingHTTPServer):
         """Break every connection; whether somebody is still served."""
         for connection in list(self.connections):
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # not the connection's own method, after which its thread would read what is still encrypted
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
         return bool(self.serving)
 
     def process_request(self, request: _Caller, client_address: object) -> None:
