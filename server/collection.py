@@ -20,12 +20,11 @@ from federation.messages import Delivery, Refusal, RefusalCode
 from federation.parcel import Parcel, ReadShard, Unpacked
 from model.tensors import BLOCK_VALUES
 from server.admission import inspect_true_norm, inspect_values
+from server.aggregation.coordinate import CELL
 from server.blobs.store import ShardDamaged
 
 logger = logging.getLogger(__name__)
 
-CELL = 2**14
-"""Values that are held in float64 at a time: few enough to stay in the processor's cache."""
 MAX_BRINGS = 3
 """Times that a hospital may leave the same shards."""
 

@@ -14,7 +14,8 @@ from federation.messages import Delivered, Refusal, RefusalCode
 from federation.parcel import Parcel, ReadShard, pack_inline, shards_in_memory
 from model.arrays import Arrays, digest_arrays
 from model.tensors import InMemory, Piece, pieces_of
-from server.collection import CELL, Came, Collection, Expected, Spoilt, Words, sum_of_squares
+from server.aggregation.coordinate import CELL
+from server.collection import Came, Collection, Expected, Spoilt, Words, sum_of_squares
 
 SHARD_VALUES = 8
 SHAPES = {"a": (3, 8), "b": (5,), "c": (4, 4)}
@@ -53,10 +54,9 @@ class Shelf:
                     continue
                 self.here.add((site, shard))
                 self.most = max(self.most, len(self.here))
-                if (
-                    shard != shards[-1]
-                ):  # of the last one there is no word but the one that all are here
+                if shard != shards[-1]:
                     yield site, Came(shards=(shard,))
+        # of the last shard there is no word but that all are here
         for site, parcel in wanted.items():
             yield site, Delivered(parcel_digest=parcel.digest)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.config import StudyConfig, study_digest
-from federation.files import is_locked
+from federation.files import DRAFT_SUFFIX, is_locked
 from model.manifest import read_manifest
 from privacy.ledger.verification import problems_of, read_statement
 from server.export import model_path
@@ -125,8 +125,8 @@ def _halves(state: Path) -> Iterator[Path]:
     for path in state.rglob("*"):
         parts = path.relative_to(state).parts
         is_half = path.suffix in {".part", ".partial", ".old", ".tmp"} or path.name.startswith(".")
-        is_held = path.is_file() and is_locked(path)
-        if is_half and parts[0] != "flower" and not is_held and path.exists():
+        is_alive = path.suffix == DRAFT_SUFFIX and (is_locked(path) or not path.exists())
+        if is_half and parts[0] != "flower" and not is_alive:
             yield path
 
 
